@@ -1,0 +1,4 @@
+"""Convert: a checkpoint becomes an ONNX or TFLite file with bit-packed weights.
+
+Importing this package loads neither torch nor onnx, so that the op records are readable on a device.
+"""
