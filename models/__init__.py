@@ -1,0 +1,1 @@
+"""Define and train: the papers' networks, their quantizers, their checkpoints. Needs torch."""

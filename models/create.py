@@ -1,0 +1,92 @@
+"""Make a model from its registered name: module, ModelSpec, and for tests and benchmarks plausible random statistics."""
+
+import torch
+from torch import nn
+
+from edgelm.crops import get_crop
+from edgelm.errors import UsageError
+from edgelm.models.registry import Entry, resolve
+from edgelm.schemes import get_scheme, scheme_names
+from edgelm.spec import InputSpec, LandmarkScheme, ModelSpec
+
+__all__ = ["create", "default_spec", "randomize"]
+
+_CALIBRATION_IMAGES = 2
+
+
+def _scheme(landmarks: int) -> LandmarkScheme:
+    """The one known landmark scheme of that many points, or a nameless one."""
+    found = [s for s in map(get_scheme, scheme_names()) if len(s.names) == landmarks]
+    if len(found) == 1:
+        return found[0]
+    return LandmarkScheme(f"points{landmarks}", tuple(f"point {i}" for i in range(landmarks)), (), ())
+
+
+_POSE_SCHEMES = ("mpii16", "lsp14", "coco17")
+
+
+def default_spec(entry: Entry, size: int) -> ModelSpec:
+    """The ModelSpec of a fresh model: RGB in [0, 1], `hrnet_face` crops (or MPII's for poses), decode rule `center`."""
+    family = entry.family
+    if size % family.multiple or not family.multiple <= size <= 1024:
+        raise UsageError(f"{entry.name} takes a square input of {family.multiple}..1024 px in steps of "
+                         f"{family.multiple}, got {size}")  # fmt: skip
+    scheme = _scheme(entry.config.classes)
+    pose = scheme.name in _POSE_SCHEMES
+    return ModelSpec(
+        name=entry.name,
+        task="pose" if pose else "face",
+        scheme=scheme,
+        input=InputSpec(size, size),
+        crop=get_crop("hrnet_face"),
+        heatmap_height=size // family.stride,
+        heatmap_width=size // family.stride,
+        weights=entry.scheme.weights,
+        activation_bits=entry.scheme.act_bits,
+    )
+
+
+def randomize(model: nn.Module, size: int, seed: int) -> None:
+    """Give BatchNorm scales and shifts of mixed size and sign, and running statistics that fit the random weights.
+
+    A fresh network has unit statistics, so that its maps would grow or vanish with depth; here every normalised map has
+    about unit variance, as in a trained network.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    momenta = [m.momentum for m in norms]
+    with torch.no_grad():
+        for norm in norms:
+            norm.weight.copy_(torch.empty_like(norm.weight).uniform_(0.5, 1.5, generator=generator))
+            norm.weight.mul_(torch.where(torch.rand(norm.weight.shape, generator=generator) < 0.1, -1.0, 1.0))
+            norm.bias.copy_(torch.empty_like(norm.bias).normal_(0, 0.3, generator=generator))
+            norm.momentum = 1.0
+        coarse = torch.rand(_CALIBRATION_IMAGES, 3, size // 16, size // 16, generator=generator)
+        model.train()
+        model(nn.functional.interpolate(coarse, size=(size, size), mode="bilinear"))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    model.eval()
+
+
+def create(name: str, *, landmarks: int = 68, size: int = 256, seed: int = 0) -> tuple[Entry, nn.Module, ModelSpec]:
+    """A model with random weights.
+
+    Args:
+        name: a registered name.
+        landmarks: heatmaps of the head.
+        size: side of the square input in px.
+        seed: of the weights; the same seed gives the same model.
+
+    Returns:
+        its entry, the module in training mode, and its ModelSpec.
+
+    Raises:
+        UsageError: unknown name, or a size or number of landmarks the family cannot have.
+    """
+    entry = resolve(name).with_landmarks(landmarks)
+    spec = default_spec(entry, size)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = entry.family.build(entry.config, entry.scheme)
+    return entry, model, spec

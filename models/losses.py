@@ -1,0 +1,62 @@
+"""Heatmap targets and losses.
+
+N = batch, K = landmarks, H, W = heatmap height and width. Landmarks are in heatmap coordinates of the `center` rule:
+cell (ix, iy) covers [ix, ix + 1) x [iy, iy + 1) and its centre is at (ix + 0.5, iy + 0.5).
+"""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from edgelm.errors import UsageError
+
+__all__ = ["LOSSES", "gaussian_maps", "get_loss"]
+
+
+def gaussian_maps(uv: Tensor, height: int, width: int, sigma: float) -> Tensor:
+    """Gaussians exp(-d^2 / (2 sigma^2)) around landmarks.
+
+    Args:
+        uv: (N, K, 2) float, (x, y) in heatmap px; landmarks outside the map get an all-zero map.
+        height: H.
+        width: W.
+        sigma: in heatmap px; CU-Net draws exp(-d^2 / 9), that is sigma = 3 / sqrt(2).
+
+    Returns:
+        (N, K, H, W) float32.
+    """
+    x = torch.arange(width, device=uv.device) + 0.5
+    y = torch.arange(height, device=uv.device) + 0.5
+    dx = torch.exp(-((x - uv[..., 0, None]) ** 2) / (2 * sigma**2))
+    dy = torch.exp(-((y - uv[..., 1, None]) ** 2) / (2 * sigma**2))
+    inside = (uv >= 0).all(-1) & (uv[..., 0] < width) & (uv[..., 1] < height)
+    return dy[..., :, None] * dx[..., None, :] * inside[..., None, None]
+
+
+def _mse(output: Tensor, target: Tensor) -> Tensor:
+    """Mean squared error of the maps (CU-Net, SHG)."""
+    return F.mse_loss(output, target)
+
+
+def _softmax(output: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy of a softmax over the pixels of each map against the normalised Gaussian (SDU, soft target).
+
+    Maps without a target (the landmark lies outside) count nothing.
+    """
+    mass = target.flatten(2).sum(-1)
+    shares = target.flatten(2) / mass.clamp_min(1e-6)[..., None]
+    loss = -(shares * F.log_softmax(output.flatten(2), dim=-1)).sum(-1)
+    return (loss * (mass > 0)).sum() / (mass > 0).sum().clamp_min(1)
+
+
+LOSSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {"mse": _mse, "softmax": _softmax}
+"""Loss by name: (output, target), both (N, K, H, W) -> scalar."""
+
+
+def get_loss(name: str) -> Callable[[Tensor, Tensor], Tensor]:
+    """Look a loss up; an unknown name raises UsageError with the known ones."""
+    if name not in LOSSES:
+        raise UsageError(f"no loss {name!r}; known are {', '.join(LOSSES)}")
+    return LOSSES[name]

@@ -1,0 +1,235 @@
+"""Train a landmark network on a folder of faces; resumable after each epoch.
+
+Reading and augmenting samples, losses and recipes live in their own files; here is the loop that joins them.
+N = batch, K = landmarks, H, W = heatmap height and width.
+"""
+
+import json
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from edgelm.errors import EdgelmError, UsageError
+from edgelm.models.augment import make_batch
+from edgelm.models.checkpoint import save_checkpoint
+from edgelm.models.create import create
+from edgelm.models.data import Sample, load_folder
+from edgelm.models.evaluate import evaluate
+from edgelm.models.losses import gaussian_maps, get_loss
+from edgelm.models.metrics import normalizers
+from edgelm.models.quant_conv import QuantConv2d
+from edgelm.models.recipes import Recipe, get_recipe
+from edgelm.models.resume import load_resume, resume_path, save_resume
+from edgelm.spec import ModelSpec
+
+__all__ = ["Progress", "TrainOptions", "train"]
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What to train, on what, how long.
+
+    Attributes:
+        name: registered model name.
+        data: folder with `train/` and `val/` below it.
+        output: checkpoint to write after each epoch (its `.resume` and `.log.jsonl` lie beside it).
+        recipe: a name of `edgelm.models.recipes`.
+        epochs: None takes the recipe's.
+        batch: samples per step.
+        size: side of the input in px.
+        seed: of weights, order and augmentation.
+        threads: of torch.
+        bfloat16: mixed precision; about 1.5 times faster on CPUs with AVX-512 BF16 or AMX, slower on others.
+    """
+
+    name: str
+    data: Path
+    output: Path
+    recipe: str = "cunet"
+    epochs: int | None = None
+    batch: int = 16
+    size: int = 256
+    seed: int = 0
+    threads: int = 1
+    bfloat16: bool = False
+
+    def __post_init__(self) -> None:
+        for field, value in (("epochs", self.epochs), ("batch", self.batch), ("threads", self.threads)):
+            if value is not None and value < 1:
+                raise UsageError(f"{field} is at least 1, got {value}")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training run is; `nme` (percent) is set once per epoch, after validation."""
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    loss: float
+    images_per_second: float
+    nme: float | None = None
+
+
+def train(options: TrainOptions, report: Callable[[Progress], None] = lambda _: None) -> Path:
+    """Train, writing a checkpoint after every epoch; started again with the same options it continues.
+
+    Args:
+        options: what, on what, how long.
+        report: called after every step and every epoch.
+
+    Returns:
+        the path of the float checkpoint of the last epoch.
+
+    Raises:
+        UsageError: unknown names, an unusable data folder, or a resume file of other options.
+        EdgelmError: the loss is not finite.
+    """
+    recipe = get_recipe(options.recipe)
+    epochs = options.epochs or recipe.epochs
+    torch.set_num_threads(options.threads)
+    torch.set_flush_denormal(True)
+    cv2.setNumThreads(1)
+    entry, model, spec = create(options.name, size=options.size, seed=options.seed)
+    spec = replace(spec, score="softmax_max" if recipe.loss == "softmax" else "max")
+    landmarks = entry.config.classes
+    training = load_folder(options.data / "train", landmarks)
+    validation = load_folder(options.data / "val", landmarks)
+    normalizers(np.stack([s.xy for s in validation]), spec.scheme.name)  # refuses a scheme without NME before the hours
+    images = [_read(s) for s in training]
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
+    optimizer, schedule = _optimizer(model, recipe, epochs, -(-len(training) // options.batch))
+    fingerprint = json.dumps({**{k: str(v) for k, v in asdict(options).items()}, "epochs": epochs}, sort_keys=True)
+    start = load_resume(options.output, fingerprint, model, optimizer, schedule)
+    log = options.output.with_suffix(".log.jsonl")
+    for epoch in range(start, epochs):
+        loss = _epoch(model, spec, recipe, options, optimizer, schedule, training, images, (epoch, epochs), report)
+        error = float(evaluate(model, spec, validation).mean())
+        with log.open("a") as file:
+            file.write(json.dumps({"epoch": epoch + 1, "loss": loss, "val_nme": error, "time": time.time()}) + "\n")
+        notes = {"recipe": recipe.name, "epochs": f"{epoch + 1} of {epochs}", "data": "300-W (AFW, HELEN): research use only",
+                 "val_nme_percent": f"{error:.3f}"}  # fmt: skip
+        save_checkpoint(options.output, entry, model, spec, notes=notes)
+        save_resume(options.output, fingerprint, epoch + 1, model, optimizer, schedule)
+        report(Progress(epoch + 1, epochs, 0, 0, loss, 0.0, error))
+    resume_path(options.output).unlink(missing_ok=True)
+    return options.output
+
+
+def _read(sample: Sample) -> NDArray[np.uint8]:
+    image = cv2.imread(str(sample.path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise UsageError(f"{sample.path} is not an image that OpenCV can read")
+    return image  # type: ignore[return-value]  # OpenCV's stub widens the dtype
+
+
+def _optimizer(
+    model: nn.Module, recipe: Recipe, epochs: int, steps: int
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    binary = {id(m.weight) for m in model.modules() if isinstance(m, QuantConv2d)}
+    groups = [
+        {"params": [p for p in model.parameters() if id(p) not in binary and p.dim() > 1], "weight_decay": recipe.decay},
+        {"params": [p for p in model.parameters() if id(p) in binary or p.dim() == 1], "weight_decay": 0.0},
+    ]
+    optimizer: torch.optim.Optimizer
+    if recipe.optimizer == "rmsprop":
+        optimizer = torch.optim.RMSprop(groups, lr=recipe.rate)
+    else:
+        optimizer = torch.optim.AdamW(groups, lr=recipe.rate)
+    total = epochs * steps
+
+    def drops(step: int) -> float:
+        return 0.1 ** sum(step >= share * total for share in (0.75, 0.9))
+
+    def cosine(step: int) -> float:
+        return float(min(1.0, (step + 1) / steps) * 0.5 * (1 + np.cos(np.pi * min(step / total, 1.0))))
+
+    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, drops if recipe.schedule == "drops" else cosine)
+
+
+def _epoch(
+    model: nn.Module,
+    spec: ModelSpec,
+    recipe: Recipe,
+    options: TrainOptions,
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    samples: Sequence[Sample],
+    images: Sequence[NDArray[np.uint8]],
+    place: tuple[int, int],
+    report: Callable[[Progress], None],
+) -> float:
+    """One pass over the samples; the mean loss."""
+    epoch, epochs = place
+    order = np.random.default_rng([options.seed, epoch]).permutation(len(samples))
+    batches = [order[i : i + options.batch] for i in range(0, len(order), options.batch)]
+
+    def load(batch: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        seeds = [[options.seed, epoch, int(i)] for i in batch]
+        return make_batch([images[i] for i in batch], [samples[i] for i in batch], spec, recipe.augmentation, seeds)
+
+    loss_of = get_loss(recipe.loss)
+    scale = torch.tensor([spec.heatmap_width / spec.input.width, spec.heatmap_height / spec.input.height])
+    model.train()
+    total, began = 0.0, time.monotonic()
+    for step, (x, xy) in enumerate(_ahead(load, batches)):
+        target = gaussian_maps(torch.from_numpy(xy) * scale, spec.heatmap_height, spec.heatmap_width, recipe.sigma)
+        image = torch.from_numpy(x).to(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16, enabled=options.bfloat16):
+            outputs: list[Tensor] = model(image)
+        loss = torch.stack([loss_of(output.float(), target) for output in outputs]).sum()
+        value = float(loss.detach())
+        if not np.isfinite(value):
+            raise EdgelmError(f"the loss is {value} in epoch {epoch + 1}, step {step + 1}; take a smaller learning rate")
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch's stub
+        optimizer.step()
+        schedule.step()
+        total += value
+        speed = (step + 1) * options.batch / (time.monotonic() - began)
+        report(Progress(epoch + 1, epochs, step + 1, len(batches), total / (step + 1), speed))
+    return total / len(batches)
+
+
+def _ahead(load: Callable[[Any], Any], batches: Sequence[Any], depth: int = 3) -> Iterator[Any]:
+    """Load batches in another thread, a few ahead of the network (OpenCV frees the interpreter while it works)."""
+    ready: queue.Queue[Any] = queue.Queue(depth)
+    stop = threading.Event()
+
+    def work() -> None:
+        for batch in batches:
+            try:
+                item = load(batch)
+            except Exception as error:  # carried over to the consumer, who raises it
+                item = error
+            while not stop.is_set():
+                try:
+                    ready.put(item, timeout=0.2)
+                    break
+                except queue.Full:
+                    continue
+            if stop.is_set() or isinstance(item, Exception):
+                return
+
+    worker = threading.Thread(target=work, daemon=True)
+    worker.start()
+    try:
+        for _ in batches:
+            item = ready.get()
+            if isinstance(item, Exception):
+                raise item
+            yield item
+    finally:
+        stop.set()
+        worker.join()
