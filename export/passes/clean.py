@@ -1,0 +1,39 @@
+"""Remove what no reader needs: dead nodes and constants, traces of the tools, long names.
+
+Names are short because a network of hundreds of layers has thousands of them, and a packed file is small.
+"""
+
+import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass, RemoveUnusedOpsetsPass
+
+__all__ = ["Clean"]
+
+
+class Clean(ir.passes.InPlacePass):
+    """See the module's text; inputs and outputs of the graph keep their names."""
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Clean the model."""
+        RemoveUnusedNodesPass()(model)
+        RemoveUnusedOpsetsPass()(model)
+        graph = model.graph
+        kept = {id(v) for v in (*graph.inputs, *graph.outputs)}
+        constants = [v for v in graph.initializers.values() if not v.uses()]
+        for value in constants:
+            del graph.initializers[value.name]  # type: ignore[arg-type]  # registered, so it has a name
+        for index, value in enumerate(list(graph.initializers.values())):
+            value.name = f"c{index}"
+        for index, node in enumerate(graph):
+            node.name = f"n{index}"
+            node.doc_string = None
+            node.metadata_props.clear()
+            for value in node.outputs:
+                value.metadata_props.clear()
+                if id(value) not in kept:
+                    value.name = f"t{index}"
+        for value in (*graph.inputs, *graph.initializers.values()):
+            value.metadata_props.clear()
+        graph.name, graph.doc_string, model.doc_string = "edgelm", None, None
+        model.metadata_props.clear()
+        graph.metadata_props.clear()
+        return ir.passes.PassResult(model, modified=True)

@@ -1,0 +1,35 @@
+"""A quantized convolution reads the parts of a concatenation itself; the concatenated map is never made.
+
+Given:   c = Concat <axis = 1> (x1, ..., xn);  y = QuantConv2d(w, ..., c)
+Result:  y = QuantConv2d(w, ..., x1, ..., xn)
+"""
+
+import onnx_ir as ir
+
+from edgelm.export.nodes import FIRST_X, is_quant_conv
+
+__all__ = ["FuseConcat"]
+
+
+class FuseConcat(ir.passes.InPlacePass):
+    """See the module's text."""
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Fuse wherever it fits."""
+        modified = False
+        for node in model.graph:
+            if not is_quant_conv(node):
+                continue
+            parts: list[ir.Value | None] = []
+            for x in node.inputs[FIRST_X:]:
+                producer = x.producer() if x is not None else None
+                if producer is not None and producer.op_type == "Concat" and producer.attributes["axis"].as_int() == 1:
+                    parts.extend(producer.inputs)
+                else:
+                    parts.append(x)
+            if len(parts) != len(node.inputs) - FIRST_X:
+                node.resize_inputs(FIRST_X + len(parts))
+                for i, part in enumerate(parts):
+                    node.replace_input_with(FIRST_X + i, part)
+                modified = True
+        return ir.passes.PassResult(model, modified=modified)

@@ -1,0 +1,152 @@
+"""Write a graph as a .tflite file, NHWC, for TF Lite 2.14 and newer: one lowering for each ONNX op.
+
+QuantConv2d has two, in `edgelm.export.tflite_quant`: the custom op, or builtins alone for a portable file.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from edgelm.errors import UsageError
+from edgelm.export.nodes import constant_of, is_quant_conv
+from edgelm.export.passes.fuse_batch_norm import folded_affine
+from edgelm.export.tflite_file import Model, write_model
+from edgelm.export.tflite_graph import TFLiteGraph, nhwc
+from edgelm.export.tflite_quant import lower_custom, lower_portable
+from edgelm.spec import METADATA_KEY, ModelSpec
+
+__all__ = ["tflite_bytes"]
+
+Lowering = Callable[[TFLiteGraph, ir.Node], None]
+_LOWERINGS: dict[str, Lowering] = {}
+
+
+def _lowers(op_type: str) -> Callable[[Lowering], Lowering]:
+    def register(lowering: Lowering) -> Lowering:
+        if op_type in _LOWERINGS:
+            raise UsageError(f"{op_type} has a lowering already")
+        _LOWERINGS[op_type] = lowering
+        return lowering
+
+    return register
+
+
+def tflite_bytes(model: ir.Model, spec: ModelSpec, *, portable: bool) -> bytes:
+    """The file: the graph, and the ModelSpec in `Model.metadata`.
+
+    Args:
+        model: NCHW graph after the fusing passes, with known shapes.
+        spec: the self-description to embed.
+        portable: write quantized convolutions as builtin operators.
+
+    Raises:
+        UsageError: an op or a form of it that has no lowering.
+    """
+    graph = TFLiteGraph()
+    for value in model.graph.inputs:
+        graph.activation(value, value.name)
+    for node in model.graph:
+        if node in graph.fused:
+            continue
+        if is_quant_conv(node):
+            (lower_portable if portable else lower_custom)(graph, node)
+        elif node.domain or node.op_type not in _LOWERINGS:
+            raise UsageError(
+                f"{node.domain}::{node.op_type} cannot be written as TFLite; known are {', '.join(_LOWERINGS)}"
+            )
+        else:
+            _LOWERINGS[node.op_type](graph, node)
+    inputs = tuple(graph.name(v) for v in model.graph.inputs)
+    outputs = tuple(graph.name(v) for v in model.graph.outputs)
+    metadata = {METADATA_KEY: spec.to_json().encode()}
+    file = Model(tuple(graph.tensors.values()), graph.operators, inputs, outputs, metadata, f"edgelm {spec.name}")
+    return write_model(file)
+
+
+def _attributes(node: ir.Node, **defaults: Any) -> dict[str, Any]:
+    """Attribute values by name; absent ones by default."""
+    return {**defaults, **{name: attribute.value for name, attribute in node.attributes.items()}}
+
+
+def _expect(node: ir.Node, found: Mapping[str, Any], **expected: Any) -> None:
+    """Refuse forms of an op that the lowering would compute wrongly."""
+    for name, value in expected.items():
+        got = found.get(name)
+        if (tuple(got) if isinstance(got, list | tuple) else got) != value:
+            raise UsageError(f"{node.op_type} with {name}={got!r} cannot be written as TFLite, only {value!r}")
+
+
+@_lowers("Conv")
+def _conv(graph: TFLiteGraph, node: ir.Node) -> None:
+    a = _attributes(node, pads=(0, 0, 0, 0), strides=(1, 1), dilations=(1, 1), group=1, auto_pad="NOTSET")
+    _expect(node, a, group=1, dilations=(1, 1), auto_pad="NOTSET")
+    weight = graph.vector(node.inputs[1], "a convolution's weight").transpose(0, 2, 3, 1)
+    has_bias = len(node.inputs) > 2 and node.inputs[2] is not None
+    bias = graph.vector(node.inputs[2], "its bias") if has_bias else np.zeros(len(weight), np.float32)
+    geometry = {
+        "kernel_h": weight.shape[1], "kernel_w": weight.shape[2], "stride_h": a["strides"][0], "stride_w": a["strides"][1],
+        **dict(zip(("pad_top", "pad_left", "pad_bottom", "pad_right"), a["pads"], strict=True)),
+    }  # fmt: skip
+    x = graph.name(node.inputs[0])
+    output, relu = graph.output_of(node, relu=True)
+    operands = (graph.constant(np.ascontiguousarray(weight)), graph.constant(bias))
+    graph.conv(x, *operands, geometry, output, graph.tensors[output].shape, relu=relu)
+
+
+@_lowers("BatchNormalization")
+def _batch_norm(graph: TFLiteGraph, node: ir.Node) -> None:
+    scale, shift = folded_affine(node)
+    scaled = graph.add("MUL", [graph.name(node.inputs[0]), graph.constant(scale)], nhwc(node.outputs[0]))
+    output, relu = graph.output_of(node, relu=True)
+    options = {"fused_activation_function": "RELU" if relu else "NONE"}
+    graph.add("ADD", [scaled, graph.constant(shift)], (), options, output=output)
+
+
+@_lowers("Relu")
+def _relu(graph: TFLiteGraph, node: ir.Node) -> None:
+    graph.add("RELU", [graph.name(node.inputs[0])], (), output=graph.activation(node.outputs[0]))
+
+
+@_lowers("Sigmoid")
+def _sigmoid(graph: TFLiteGraph, node: ir.Node) -> None:
+    graph.add("LOGISTIC", [graph.name(node.inputs[0])], (), output=graph.activation(node.outputs[0]))
+
+
+@_lowers("Add")
+def _add(graph: TFLiteGraph, node: ir.Node) -> None:
+    inputs = [graph.name(value) for value in node.inputs]
+    output, relu = graph.output_of(node, relu=True)
+    options = {"fused_activation_function": "RELU" if relu else "NONE"}
+    graph.add("ADD", inputs, (), options, output=output)
+
+
+@_lowers("Concat")
+def _concat(graph: TFLiteGraph, node: ir.Node) -> None:
+    _expect(node, _attributes(node), axis=1)
+    inputs = [graph.name(value) for value in node.inputs]
+    graph.add("CONCATENATION", inputs, (), {"axis": 3}, output=graph.activation(node.outputs[0]))
+
+
+@_lowers("MaxPool")
+def _max_pool(graph: TFLiteGraph, node: ir.Node) -> None:
+    a = _attributes(node, pads=(0, 0, 0, 0), strides=(1, 1), dilations=(1, 1), ceil_mode=0, auto_pad="NOTSET")
+    _expect(node, a, pads=(0, 0, 0, 0), dilations=(1, 1), ceil_mode=0, auto_pad="NOTSET")
+    (kh, kw), (sh, sw) = a["kernel_shape"], a["strides"]
+    options = {"padding": "VALID", "filter_height": kh, "filter_width": kw, "stride_h": sh, "stride_w": sw}
+    x = graph.name(node.inputs[0])
+    graph.add("MAX_POOL_2D", [x], (), options, output=graph.activation(node.outputs[0]))
+
+
+@_lowers("Resize")
+def _resize(graph: TFLiteGraph, node: ir.Node) -> None:
+    a = _attributes(node, mode="nearest", coordinate_transformation_mode="half_pixel", nearest_mode="round_prefer_floor")
+    _expect(node, a, mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+    scales = constant_of(node.inputs[2], "the scales of a Resize").tolist()
+    _, H, W, _ = nhwc(node.outputs[0])
+    if scales[:2] != [1, 1] or any(s != int(s) for s in scales[2:]):
+        raise UsageError(f"Resize by {scales} cannot be written as TFLite, only by whole factors of height and width")
+    size = graph.constant(np.array([H, W], np.int32))
+    x = graph.name(node.inputs[0])
+    graph.add("RESIZE_NEAREST_NEIGHBOR", [x, size], (), output=graph.activation(node.outputs[0]))
