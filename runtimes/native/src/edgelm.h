@@ -59,9 +59,10 @@ typedef struct edgelm_qconv edgelm_qconv;
 /* Copies everything it needs. NULL pointers: absent operands (in_scale and in_bias come together). `isa` NULL takes the
  * last able kernel of the table, or what the environment variable EDGELM_ISA names. On failure returns NULL and writes
  * a sentence into error. */
-EDGELM_API edgelm_qconv* edgelm_qconv_create(const edgelm_qconv_attrs* attrs, const uint8_t* weight, size_t weight_bytes,
-                                             const float* in_scale, const float* in_bias, const float* out_scale,
-                                             const float* out_bias, const char* isa, char* error, size_t error_size);
+EDGELM_API edgelm_qconv* edgelm_qconv_create(const edgelm_qconv_attrs* attrs, const uint8_t* weight,
+                                             size_t weight_bytes, const float* in_scale, const float* in_bias,
+                                             const float* out_scale, const float* out_bias, const char* isa,
+                                             char* error, size_t error_size);
 EDGELM_API void edgelm_qconv_free(edgelm_qconv* op); /* NULL is fine */
 
 /* Name of the instruction set that `op` runs on, for example "avx2". */

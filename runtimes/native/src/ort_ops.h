@@ -1,0 +1,29 @@
+/* What the two files of the ONNX Runtime glue share: ort_kernel.c runs a node, ort_ops.c describes and registers the
+ * op.
+ */
+#ifndef EDGELM_ORT_OPS_H
+#define EDGELM_ORT_OPS_H
+
+#include "edgelm.h"
+#include "ort_abi.h"
+
+/* Operands in the record's order; x repeats. */
+enum { WEIGHT, IN_SCALE, IN_BIAS, OUT_SCALE, OUT_BIAS, RESIDUAL, X, OPERANDS };
+enum { RANK = 4, ATTRIBUTES = sizeof(edgelm_qconv_attrs) / sizeof(int32_t) };
+
+/* In the order of edgelm_qconv_attrs' fields, which are all int32. */
+extern const char* const edgelm_ort_attributes[ATTRIBUTES];
+
+/* Return from the enclosing function with the runtime's own status, if there is one. */
+#define TRY(call)                      \
+  do {                                 \
+    OrtStatus* try_status = (call);    \
+    if (try_status) return try_status; \
+  } while (0)
+
+OrtStatus* edgelm_ort_fail(OrtApi api, const char* sentence);
+OrtStatus* edgelm_ort_create(const OrtCustomOp* op, OrtApi api, const OrtKernelInfo* info, void** out);
+OrtStatus* edgelm_ort_compute(void* kernel, OrtKernelContext* context);
+void edgelm_ort_destroy(void* kernel);
+
+#endif

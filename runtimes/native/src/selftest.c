@@ -1,0 +1,216 @@
+/* Every able kernel of the table against the scalar one of its kind, over random shapes, layouts and operands, alone
+ * and on several threads. Prints "kind isa ok" and a checksum for each and exits with 1 at the first difference. The
+ * checksums of a kind are the same on every machine, so that the scalar kernels of one can be held against another's.
+ * Needs the library alone: it runs on a bare device or an emulator. Usage: edgelm_selftest [rounds] */
+#define _GNU_SOURCE
+#include <math.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "edgelm.h"
+
+static uint32_t state = 1;
+
+static uint32_t random_below(uint32_t limit) {
+  state = state * 1664525u + 1013904223u;
+  return (uint32_t)((uint64_t)state * limit >> 32);
+}
+
+static uint32_t pick(const uint32_t* values, uint32_t count) { return values[random_below(count)]; }
+
+/* Mostly whole steps of the grids, so that ties and zeros are common, and now and then no number at all. */
+static float random_value(void) {
+  const uint32_t kind = random_below(64);
+  if (kind == 0) return NAN;
+  if (kind < 24) return (float)((int32_t)random_below(65) - 32) / 64.0f;
+  return (float)((int32_t)random_below(2000001) - 1000000) / 400000.0f;
+}
+
+static float* random_values(size_t count, int finite) {
+  float* values = malloc((count + 1) * sizeof *values);
+  if (!values) abort();
+  for (size_t i = 0; i < count; ++i) {
+    values[i] = random_value();
+    while (finite && isnan(values[i])) values[i] = random_value();
+  }
+  return values;
+}
+
+/* ---- a tiny edgelm_parallel: thread t takes the jobs t, t + threads, ... from the last one down */
+
+enum { THREADS = 3 };
+
+typedef struct share {
+  void (*job)(void*, size_t);
+  void* user;
+  size_t total, thread;
+} share;
+
+static void* work(void* argument) {
+  const share* s = argument;
+  for (size_t i = 0; i < s->total; ++i)
+    if ((s->total - 1 - i) % THREADS == s->thread) s->job(s->user, s->total - 1 - i);
+  return NULL;
+}
+
+static void run_threads(const edgelm_parallel* self, void (*job)(void*, size_t), size_t total, void* user) {
+  pthread_t threads[THREADS];
+  share shares[THREADS];
+  (void)self;
+  for (size_t t = 0; t < THREADS; ++t) {
+    shares[t] = (share){job, user, total, t};
+    if (pthread_create(&threads[t], NULL, work, &shares[t])) abort();
+  }
+  for (size_t t = 0; t < THREADS; ++t) pthread_join(threads[t], NULL);
+}
+
+/* ---- one random case */
+
+typedef struct trial {
+  edgelm_qconv_attrs attrs;
+  int32_t N, H, W, OH, OW, count;
+  edgelm_layout layout;
+  uint8_t* weight;
+  size_t weight_bytes;
+  float *in_scale, *in_bias, *out_scale, *out_bias, *residual, *x[2];
+  edgelm_input inputs[2];
+} trial;
+
+static trial make_trial(const char* kind) {
+  static const uint32_t channels[] = {1, 2, 3, 4, 5, 7, 31, 32, 33, 63, 64, 65, 96, 130, 257};
+  static const uint32_t outs[] = {1, 2, 7, 8, 9, 15, 16, 17, 33};
+  trial t = {0};
+  edgelm_qconv_attrs* a = &t.attrs;
+  a->version = 1;
+  a->kernel_h = 1 + (int32_t)random_below(4);
+  a->kernel_w = 1 + (int32_t)random_below(4);
+  a->stride_h = 1 + (int32_t)random_below(2);
+  a->stride_w = 1 + (int32_t)random_below(2);
+  a->pad_top = (int32_t)random_below((uint32_t)a->kernel_h);
+  a->pad_bottom = (int32_t)random_below((uint32_t)a->kernel_h);
+  a->pad_left = (int32_t)random_below((uint32_t)a->kernel_w);
+  a->pad_right = (int32_t)random_below((uint32_t)a->kernel_w);
+  a->in_channels = (int32_t)pick(channels, sizeof channels / sizeof *channels);
+  a->out_channels = (int32_t)pick(outs, sizeof outs / sizeof *outs);
+  a->weight_bits = 1 + (int32_t)random_below(2);
+  a->act_bits = kind[0] == 'f' ? 32 : kind[0] == 'b' ? 1 : 2 + (int32_t)random_below(7);
+  a->sign_zero = (int32_t)random_below(3) - 1;
+  a->pre_relu = (int32_t)random_below(2);
+  a->post_relu = (int32_t)random_below(2);
+  t.N = 1 + (int32_t)random_below(2);
+  t.H = a->kernel_h + (int32_t)random_below(12);
+  t.W = a->kernel_w + (int32_t)random_below(12);
+  t.OH = (a->pad_top + t.H + a->pad_bottom - a->kernel_h) / a->stride_h + 1;
+  t.OW = (a->pad_left + t.W + a->pad_right - a->kernel_w) / a->stride_w + 1;
+  t.layout = random_below(2) ? EDGELM_NHWC : EDGELM_NCHW;
+  const size_t taps = (size_t)(a->kernel_h * a->kernel_w * a->in_channels);
+  t.weight_bytes = (taps * (size_t)a->weight_bits + 7) / 8 * (size_t)a->out_channels;
+  t.weight = malloc(t.weight_bytes);
+  if (!t.weight) abort();
+  for (size_t i = 0; i < t.weight_bytes; ++i) {
+    const uint32_t bits = random_below(256);
+    t.weight[i] = (uint8_t)(a->weight_bits == 1 ? bits : bits & ~((bits & bits >> 1 & 0x55) << 1));
+  }
+  const size_t C = (size_t)a->in_channels, O = (size_t)a->out_channels;
+  if (random_below(2)) t.in_scale = random_values(C, 1), t.in_bias = random_values(C, 1);
+  if (random_below(2)) t.out_scale = random_values(O, 1);
+  if (random_below(2)) t.out_bias = random_values(O, 1);
+  if (random_below(2)) t.residual = random_values((size_t)(t.N * t.OH * t.OW) * O, 1);
+  const int32_t first = 1 + (int32_t)random_below((uint32_t)a->in_channels);
+  t.count = first < a->in_channels ? 2 : 1;
+  for (int32_t i = 0; i < t.count; ++i) {
+    t.inputs[i].channels = i ? a->in_channels - first : first;
+    t.inputs[i].data = t.x[i] = random_values((size_t)(t.N * t.H * t.W * t.inputs[i].channels), 0);
+  }
+  return t;
+}
+
+static void free_trial(trial* t) {
+  float* arrays[] = {t->in_scale, t->in_bias, t->out_scale, t->out_bias, t->residual, t->x[0], t->x[1]};
+  for (size_t i = 0; i < sizeof arrays / sizeof *arrays; ++i) free(arrays[i]);
+  free(t->weight);
+}
+
+static float* run_trial(const trial* t, const char* isa, const edgelm_parallel* parallel) {
+  char error[256] = "";
+  edgelm_qconv* op = edgelm_qconv_create(&t->attrs, t->weight, t->weight_bytes, t->in_scale, t->in_bias, t->out_scale,
+                                         t->out_bias, isa, error, sizeof error);
+  if (!op) {
+    fprintf(stderr, "%s\n", error);
+    exit(1);
+  }
+  const size_t bytes = edgelm_qconv_scratch_bytes(op, t->H, t->W, parallel ? THREADS : 1);
+  const size_t size = (size_t)(t->N * t->attrs.out_channels * t->OH * t->OW) * sizeof(float);
+  void* scratch = NULL;
+  float* y = malloc(size);
+  if (!y || posix_memalign(&scratch, 64, bytes)) abort();
+  memset(scratch, 0xff, bytes);
+  memset(y, 0xff, size);
+  if (edgelm_qconv_run(op, t->layout, t->N, t->H, t->W, t->inputs, t->count, t->residual, y, scratch, parallel)) {
+    fprintf(stderr, "edgelm_qconv_run refused %dx%d px\n", t->H, t->W);
+    exit(1);
+  }
+  free(scratch);
+  edgelm_qconv_free(op);
+  return y;
+}
+
+/* The first differing element, or -1; two NaN are alike. */
+static long first_difference(const float* a, const float* b, size_t count) {
+  for (size_t i = 0; i < count; ++i)
+    if (a[i] != b[i] && !(isnan(a[i]) && isnan(b[i]))) return (long)i;
+  return -1;
+}
+
+/* FNV-1a over the bits, all NaN alike. */
+static uint32_t checksum(uint32_t hash, const float* values, size_t count) {
+  for (size_t i = 0; i < count; ++i) {
+    uint32_t bits = 0x7fc00000;
+    if (!isnan(values[i])) memcpy(&bits, &values[i], sizeof bits);
+    for (int byte = 0; byte < 32; byte += 8) hash = (hash ^ (bits >> byte & 0xff)) * 16777619u;
+  }
+  return hash;
+}
+
+static int test_kernel(const edgelm_kernel_info* kernel, int rounds) {
+  const edgelm_parallel parallel = {run_threads, NULL, THREADS};
+  uint32_t hash = 2166136261u;
+  state = 1;
+  for (int round = 0; round < rounds; ++round) {
+    trial t = make_trial(kernel->kind);
+    float* expected = run_trial(&t, "scalar", NULL);
+    float* got = run_trial(&t, kernel->isa, round % 2 ? &parallel : NULL);
+    const size_t size = (size_t)(t.N * t.attrs.out_channels * t.OH * t.OW);
+    const long at = first_difference(expected, got, size);
+    if (at >= 0) {
+      const edgelm_qconv_attrs* a = &t.attrs;
+      fprintf(stderr, "%s %s differs in round %d at %ld: %g, expected %g (%dx%d kernel, %d -> %d channels, %d bits)\n",
+              kernel->kind, kernel->isa, round, at, (double)got[at], (double)expected[at], a->kernel_h, a->kernel_w,
+              a->in_channels, a->out_channels, a->act_bits);
+      return 1;
+    }
+    hash = checksum(hash, got, size);
+    free(expected);
+    free(got);
+    free_trial(&t);
+  }
+  printf("%s %s ok %08x\n", kernel->kind, kernel->isa, hash);
+  return 0;
+}
+
+int main(int argc, char** argv) {
+  const int rounds = argc > 1 ? atoi(argv[1]) : 200;
+  const edgelm_kernel_info* table;
+  const int32_t count = edgelm_kernels(&table);
+  printf("edgelm %s, %d rounds\n", edgelm_version(), rounds);
+  for (int32_t i = 0; i < count; ++i) {
+    if (!table[i].able) {
+      printf("%s %s not on this CPU\n", table[i].kind, table[i].isa);
+    } else if (test_kernel(&table[i], rounds)) {
+      return 1;
+    }
+  }
+  return 0;
+}

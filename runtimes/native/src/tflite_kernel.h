@@ -1,0 +1,19 @@
+/* What the two files of the TFLite glue share: tflite_kernel.c runs a node, tflite_delegate.c finds the nodes. */
+#ifndef EDGELM_TFLITE_KERNEL_H
+#define EDGELM_TFLITE_KERNEL_H
+
+#include "edgelm.h"
+#include "tflite_abi.h"
+
+#define EDGELM_TFLITE_OP "edgelm.QuantConv2d"
+
+#define FAIL(context, ...)                                                   \
+  do {                                                                       \
+    (context)->report_error((context), "edgelm: QuantConv2d: " __VA_ARGS__); \
+    return TF_ERROR;                                                         \
+  } while (0)
+
+/* Expects an edgelm_pool as the delegate's data, and one node for each kernel. */
+extern const TfRegistration edgelm_tflite_kernel;
+
+#endif
