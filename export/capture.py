@@ -1,7 +1,7 @@
 """From a torch network to the canonical graph: ONNX, NCHW, the final head only, one node per quantized convolution.
 
-A quantized convolution is a node `edgelm.canonical::QuantConv2d` of x (N, I, H, W), its levels (O, I, kh, kw) float32 in
-{-1, 0, +1} and its scales (O,). Everything later is a graph pass.
+A quantized convolution is a node `edgelm.canonical::QuantConv2d` of x (N, I, H, W), its levels (O, I, kh, kw) float32
+in {-1, 0, +1} and its scales (O,). Everything later is a graph pass.
 """
 
 import contextlib

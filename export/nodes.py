@@ -13,7 +13,16 @@ from numpy.typing import NDArray
 from edgelm.errors import EdgelmError
 from edgelm.export.ops import DOMAIN, QUANT_CONV
 
-__all__ = ["FIRST_X", "attributes_of", "constant", "constant_of", "is_quant_conv", "operand", "quant_conv", "set_operand"]
+__all__ = [
+    "FIRST_X",
+    "attributes_of",
+    "constant",
+    "constant_of",
+    "is_quant_conv",
+    "operand",
+    "quant_conv",
+    "set_operand",
+]
 
 _NAMES = [i.name for i in QUANT_CONV.inputs]
 FIRST_X = _NAMES.index("x")

@@ -16,4 +16,5 @@ def onnx_bytes(model: ir.Model, spec: ModelSpec) -> bytes:
     model.metadata_props[METADATA_KEY] = spec.to_json()
     proto = ir.to_proto(model)
     del proto.graph.value_info[:]
-    return proto.SerializeToString()
+    data: bytes = proto.SerializeToString()
+    return data

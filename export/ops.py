@@ -166,7 +166,7 @@ def quant_conv_reference(
     """
     QUANT_CONV.check(attributes)
     a = dict(attributes)
-    C, O, kh, kw = a["in_channels"], a["out_channels"], a["kernel_h"], a["kernel_w"]  # noqa: E741 output channels
+    C, O, kh, kw = a["in_channels"], a["out_channels"], a["kernel_h"], a["kernel_w"]
     levels = unpack_weights(weight, a["weight_bits"], (O, kh, kw, C)).astype(np.float64)
     v = np.concatenate([np.asarray(part, np.float32) for part in x], axis=1)
     if v.shape[1] != C:

@@ -86,7 +86,8 @@ def _conv(graph: TFLiteGraph, node: ir.Node) -> None:
     has_bias = len(node.inputs) > 2 and node.inputs[2] is not None
     bias = graph.vector(node.inputs[2], "its bias") if has_bias else np.zeros(len(weight), np.float32)
     geometry = {
-        "kernel_h": weight.shape[1], "kernel_w": weight.shape[2], "stride_h": a["strides"][0], "stride_w": a["strides"][1],
+        "kernel_h": weight.shape[1], "kernel_w": weight.shape[2],
+        "stride_h": a["strides"][0], "stride_w": a["strides"][1],
         **dict(zip(("pad_top", "pad_left", "pad_bottom", "pad_right"), a["pads"], strict=True)),
     }  # fmt: skip
     x = graph.name(node.inputs[0])
@@ -141,7 +142,9 @@ def _max_pool(graph: TFLiteGraph, node: ir.Node) -> None:
 
 @_lowers("Resize")
 def _resize(graph: TFLiteGraph, node: ir.Node) -> None:
-    a = _attributes(node, mode="nearest", coordinate_transformation_mode="half_pixel", nearest_mode="round_prefer_floor")
+    a = _attributes(
+        node, mode="nearest", coordinate_transformation_mode="half_pixel", nearest_mode="round_prefer_floor"
+    )
     _expect(node, a, mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")
     scales = constant_of(node.inputs[2], "the scales of a Resize").tolist()
     _, H, W, _ = nhwc(node.outputs[0])

@@ -22,7 +22,9 @@ def nhwc(value: ir.Value | None) -> tuple[int, ...]:
     """The shape (1, H, W, C) of an activation (N, C, H, W); only the batch may be symbolic."""
     shape = value.shape if value is not None else None
     if value is None or shape is None or len(shape) != 4:
-        raise EdgelmError(f"expected a 4-D activation of known shape, got {value}; the network cannot be written as TFLite")
+        raise EdgelmError(
+            f"expected a 4-D activation of known shape, got {value}; the network cannot be written as TFLite"
+        )
     C, H, W = (int(d) if isinstance(d, int) else -1 for d in shape[1:])
     if min(C, H, W) < 1:
         raise EdgelmError(f"the size of {value.name} is not fixed, {shape}; TFLite files need a fixed input size")

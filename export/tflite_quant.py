@@ -76,7 +76,9 @@ def _levels(graph: TFLiteGraph, x: str, a: dict[str, int]) -> str:
     if bits > 1:
         steps = float(2 ** (bits - 1))
         rounded = graph.add("ROUND", [graph.add("MUL", [x, scalar(steps)], shape)], shape)
-        return graph.add("MAXIMUM", [graph.add("MINIMUM", [rounded, scalar(steps - 1)], shape), scalar(1 - steps)], shape)
+        return graph.add(
+            "MAXIMUM", [graph.add("MINIMUM", [rounded, scalar(steps - 1)], shape), scalar(1 - steps)], shape
+        )
     if at_zero == 0:
         return graph.add("SIGN", [x], shape)
     pair = [x, scalar(0.0)] if at_zero > 0 else [scalar(0.0), x]
@@ -85,7 +87,7 @@ def _levels(graph: TFLiteGraph, x: str, a: dict[str, int]) -> str:
 
 
 def _weights(graph: TFLiteGraph, node: ir.Node, a: dict[str, int]) -> str:
-    O, C, kh, kw = a["out_channels"], a["in_channels"], a["kernel_h"], a["kernel_w"]  # noqa: E741 output channels
+    O, C, kh, kw = a["out_channels"], a["in_channels"], a["kernel_h"], a["kernel_w"]
     packed = operand(node, "weight")
     assert packed is not None
     table = byte_table(a["weight_bits"])

@@ -94,7 +94,7 @@ def _random_matrix(
 
 def _chain(outer: NDArray[Any], inner: NDArray[Any]) -> NDArray[Any]:
     """The map that does `inner` first, both (2, 3)."""
-    linear = outer[:, :2] @ inner
+    linear: NDArray[Any] = outer[:, :2] @ inner
     linear[:, 2] += outer[:, 2]
     return linear
 
@@ -104,4 +104,5 @@ def _jitter(crop: NDArray[np.uint8], amount: float, random: np.random.Generator)
         return crop.astype(np.float32)
     gain = 1 + random.uniform(-amount, amount, 3) / 2 + random.uniform(-amount, amount)
     offset = 255 * random.uniform(-amount, amount) / 2
-    return np.clip(crop.astype(np.float32) * gain.astype(np.float32) + np.float32(offset), 0, 255)
+    jittered: NDArray[np.float32] = np.clip(crop * gain.astype(np.float32) + np.float32(offset), 0, 255)
+    return jittered

@@ -53,7 +53,9 @@ def checkpoint_bytes(
     """The file as bytes; see `save_checkpoint`."""
     if packed and entry.scheme.weights == "float":
         raise UsageError(f"{entry.name} has float weights, there is nothing to pack; save it without --packed")
-    state: dict[str, Any] = pack_state(model) if packed else {k: v.detach().cpu() for k, v in model.state_dict().items()}
+    state: dict[str, Any] = (
+        pack_state(model) if packed else {k: v.detach().cpu() for k, v in model.state_dict().items()}
+    )
     content = {
         "format": _FORMAT,
         "version": _VERSION,
@@ -116,9 +118,13 @@ def load_checkpoint(path: Path) -> Checkpoint:
             "expected a file written by `edgelm new` or `edgelm train`"
         ) from error
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
-        raise ModelFileError(f"{path} is a checkpoint of another tool; expected one written by `edgelm new` or `edgelm train`")
+        raise ModelFileError(
+            f"{path} is a checkpoint of another tool; expected one written by `edgelm new` or `edgelm train`"
+        )
     if content.get("version") != _VERSION:
-        raise ModelFileError(f"{path} has version {content.get('version')!r}, this edgelm reads {_VERSION}; upgrade edgelm")
+        raise ModelFileError(
+            f"{path} has version {content.get('version')!r}, this edgelm reads {_VERSION}; upgrade edgelm"
+        )
     try:
         return _rebuild(content)
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:

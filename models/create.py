@@ -1,4 +1,4 @@
-"""Make a model from its registered name: module, ModelSpec, and for tests and benchmarks plausible random statistics."""
+"""Make a model from its registered name: module and ModelSpec; for tests and benchmarks plausible random statistics."""
 
 import torch
 from torch import nn

@@ -1,8 +1,8 @@
 """The packed form of a model's weights: levels as bits, BatchNorms folded to a scale and a shift, the rest as it is.
 
 Three flat arrays in the order of the model's modules, each compressed: one file entry per tensor would cost more than
-the tensors. BatchNorm's scale and shift and the filters' scales are rounded to 24-bit floats (relative error 2^-17, below
-the noise of a float sum of a hundred terms); levels are exact, and so are the float layers.
+the tensors. BatchNorm's scale and shift and the filters' scales are rounded to 24-bit floats (relative error 2^-17,
+about the noise of a float sum of a hundred terms); levels are exact, and so are the float layers.
 O = output channels, I = input channels.
 """
 
@@ -106,7 +106,7 @@ def unpack_state(model: nn.Module, state: dict[str, Tensor] | object) -> None:
 
     for module in model.modules():
         if isinstance(module, QuantConv2d):
-            O, I, kh, kw = module.weight.shape  # noqa: E741 output and input channels
+            O, I, kh, kw = module.weight.shape
             rows = levels[at_level : at_level + counts[module]].reshape(O, -1)
             at_level += counts[module]
             ohwi = torch.from_numpy(unpack_weights(rows, module.quantizer.bits, (O, kh, kw, I)))

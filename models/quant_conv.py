@@ -37,7 +37,14 @@ class QuantConv2d(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: int, scheme: QuantScheme, *, stride: int = 1, padding: int = 0
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        scheme: QuantScheme,
+        *,
+        stride: int = 1,
+        padding: int = 0,
     ) -> None:
         super().__init__()
         self.scheme = scheme
@@ -48,6 +55,7 @@ class QuantConv2d(nn.Module):
         self.frozen_scale: Tensor | None
         self.register_buffer("frozen_scale", None, persistent=False)
         self.frozen = False
+        self.layer = ""  # its path in the network, set by `freeze`; names its node in exported files
 
     def quantized(self) -> tuple[Tensor, Tensor]:
         """Levels (O, I, kh, kw) in {-1, 0, +1} and scales (O,); differentiable in the master weights."""
@@ -77,7 +85,7 @@ class QuantConv2d(nn.Module):
 
     def _symbolic(self, x: Tensor) -> Tensor:
         assert self.frozen_scale is not None
-        O, _, kh, kw = self.weight.shape  # noqa: E741 output channels
+        O, _, kh, kw = self.weight.shape
         size = [(s + 2 * self.padding - k) // self.stride + 1 for s, k in zip(x.shape[2:], (kh, kw), strict=True)]
         made: Tensor = torch.onnx.ops.symbolic(
             f"{CANONICAL_DOMAIN}::{CANONICAL_OP}",
@@ -88,6 +96,7 @@ class QuantConv2d(nn.Module):
                 "sign_zero": self.scheme.sign_zero,
                 "stride": self.stride,
                 "padding": self.padding,
+                "layer": self.layer,
             },
             dtype=x.dtype,
             shape=(x.shape[0], O, *size),
@@ -97,7 +106,7 @@ class QuantConv2d(nn.Module):
 
     def extra_repr(self) -> str:
         """Shape and scheme, for printing a network."""
-        O, I, kh, kw = self.weight.shape  # noqa: E741
+        O, I, kh, kw = self.weight.shape
         return f"{I}, {O}, {kh}x{kw}, {self.scheme.weights}, act_bits={self.scheme.act_bits}"
 
 
@@ -123,7 +132,9 @@ def conv_for(
 def freeze(model: nn.Module) -> nn.Module:
     """Freeze every QuantConv2d of the model in place and return it in eval mode."""
     with torch.no_grad():
-        for module in model.modules():
-            if isinstance(module, QuantConv2d) and not module.frozen:
-                module.freeze(*module.quantized())
+        for name, module in model.named_modules():
+            if isinstance(module, QuantConv2d):
+                module.layer = name
+                if not module.frozen:
+                    module.freeze(*module.quantized())
     return model.eval()

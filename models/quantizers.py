@@ -101,21 +101,26 @@ class _Instead(torch.autograd.Function):
         return gradients[0], None
 
 
+_sign: Callable[[Tensor, float, bool], Tensor] = _Sign.apply
+_grid: Callable[[Tensor, float], Tensor] = _Grid.apply
+_instead: Callable[[Tensor, Tensor], Tensor] = _Instead.apply
+
+
 def quantize_activation(x: Tensor, scheme: QuantScheme) -> Tensor:
     """The activations a quantized convolution sees: x itself, its sign, or x on the k-bit grid.
 
-    k-bit grid: levels -(2^(k-1) - 1) .. 2^(k-1) - 1, times sigma; after a ReLU only the non-negative half. Rounds halves
-    to even (DU-Net eq. 6, 7 as meant; WAGE's Q(C(x))).
+    k-bit grid: levels -(2^(k-1) - 1) .. 2^(k-1) - 1, times sigma; after a ReLU only the non-negative half. Rounds
+    halves to even (DU-Net eq. 6, 7 as meant; WAGE's Q(C(x))).
     """
     if scheme.act_bits == 32:
         return x
     if scheme.act_bits == 1:
-        return _Sign.apply(x, float(scheme.sign_zero), scheme.sign_gradient == "polynomial")  # type: ignore[no-any-return]
-    return _Grid.apply(x, float(2 ** (scheme.act_bits - 1)))  # type: ignore[no-any-return]
+        return _sign(x, float(scheme.sign_zero), scheme.sign_gradient == "polynomial")
+    return _grid(x, float(2 ** (scheme.act_bits - 1)))
 
 
 def _centred(w: Tensor) -> Tensor:
-    """w (O, I, kh, kw) less its mean over the input channels, clamped to [-1, 1] (XNOR-Net's and CU-Net's conditioning).
+    """Weights (O, I, kh, kw) less their mean over the input channels, in [-1, 1]: XNOR-Net's and CU-Net's conditioning.
 
     A filter with one input channel would become all zeros, so it keeps its mean.
     """
@@ -141,19 +146,19 @@ class WeightQuantizer:
 
 def _binary(w: Tensor) -> tuple[Tensor, None]:
     # 0 counts as +1, so that a binary weight always has a code.
-    return _Sign.apply(_centred(w), 1.0, False), None
+    return _sign(_centred(w), 1.0, False), None
 
 
 def _binary_alpha(w: Tensor) -> tuple[Tensor, Tensor]:
     centred = _centred(w)
-    return _Sign.apply(centred, 1.0, False), centred.abs().mean(dim=(1, 2, 3))
+    return _sign(centred, 1.0, False), centred.abs().mean(dim=(1, 2, 3))
 
 
 def _ternary(w: Tensor) -> tuple[Tensor, None]:
     centred = _centred(w)
     threshold = 0.7 * centred.abs().mean(dim=(1, 2, 3), keepdim=True)
     levels = torch.where(centred > threshold, 1.0, torch.where(centred < -threshold, -1.0, 0.0)).to(w.dtype)
-    return _Instead.apply(centred, levels), None
+    return _instead(centred, levels), None
 
 
 _QUANTIZERS: dict[str, WeightQuantizer] = {}

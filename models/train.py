@@ -118,8 +118,12 @@ def train(options: TrainOptions, report: Callable[[Progress], None] = lambda _: 
         error = float(evaluate(model, spec, validation).mean())
         with log.open("a") as file:
             file.write(json.dumps({"epoch": epoch + 1, "loss": loss, "val_nme": error, "time": time.time()}) + "\n")
-        notes = {"recipe": recipe.name, "epochs": f"{epoch + 1} of {epochs}", "data": "300-W (AFW, HELEN): research use only",
-                 "val_nme_percent": f"{error:.3f}"}  # fmt: skip
+        notes = {
+            "recipe": recipe.name,
+            "loss": recipe.loss,
+            "epochs": f"{epoch + 1} of {epochs}",
+            "val_nme_percent": f"{error:.3f}",
+        }
         save_checkpoint(options.output, entry, model, spec, notes=notes)
         save_resume(options.output, fingerprint, epoch + 1, model, optimizer, schedule)
         report(Progress(epoch + 1, epochs, 0, 0, loss, 0.0, error))
@@ -139,7 +143,10 @@ def _optimizer(
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
     binary = {id(m.weight) for m in model.modules() if isinstance(m, QuantConv2d)}
     groups = [
-        {"params": [p for p in model.parameters() if id(p) not in binary and p.dim() > 1], "weight_decay": recipe.decay},
+        {
+            "params": [p for p in model.parameters() if id(p) not in binary and p.dim() > 1],
+            "weight_decay": recipe.decay,
+        },
         {"params": [p for p in model.parameters() if id(p) in binary or p.dim() == 1], "weight_decay": 0.0},
     ]
     optimizer: torch.optim.Optimizer
@@ -191,9 +198,11 @@ def _epoch(
         loss = torch.stack([loss_of(output.float(), target) for output in outputs]).sum()
         value = float(loss.detach())
         if not np.isfinite(value):
-            raise EdgelmError(f"the loss is {value} in epoch {epoch + 1}, step {step + 1}; take a smaller learning rate")
+            raise EdgelmError(
+                f"the loss is {value} in epoch {epoch + 1}, step {step + 1}; take a smaller learning rate"
+            )
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]  # torch's stub
+        loss.backward()
         optimizer.step()
         schedule.step()
         total += value

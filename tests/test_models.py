@@ -5,7 +5,10 @@ from itertools import pairwise
 
 import pytest
 
-torch = pytest.importorskip("torch", reason="defining networks needs torch")
+pytest.importorskip("torch", reason="defining networks needs torch")
+
+import torch
+from torch import nn
 
 from edgelm.errors import UsageError
 from edgelm.models.create import create, default_spec, randomize
@@ -96,7 +99,9 @@ def test_heads_are_never_fed_forward() -> None:
     before = model(x)
     with torch.no_grad():
         for head in list(model.heads.values())[:-1]:
-            head.conv.weight.mul_(-3)
+            conv = head.conv
+            assert isinstance(conv, QuantConv2d | nn.Conv2d)
+            conv.weight.mul_(-3)
     after = model(x)
     assert not torch.equal(before[0], after[0])
     assert torch.equal(before[-1], after[-1])

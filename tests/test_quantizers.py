@@ -1,13 +1,16 @@
 """Quantizers: their formulas, their ties, and the gradients that pass straight through."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-torch = pytest.importorskip("torch", reason="quantizers are torch modules")
+pytest.importorskip("torch", reason="quantizers are torch modules")
+
+import torch
 
 from edgelm.errors import UsageError
 from edgelm.export.ops import quantize
@@ -15,7 +18,7 @@ from edgelm.models.quant_conv import QuantConv2d, freeze
 from edgelm.models.quantizers import QuantScheme, get_weight_quantizer, quantize_activation, weight_quantizers
 
 
-def centred(w: "torch.Tensor") -> "torch.Tensor":
+def centred(w: torch.Tensor) -> torch.Tensor:
     return (w - w.mean(1, keepdim=True)).clamp(-1, 1)
 
 
@@ -65,8 +68,11 @@ def test_weight_gradient_passes_through_and_reaches_alpha() -> None:
 GRID = [float("nan"), -2.0, -1.0, -0.5, -0.25, -1 / 256, 0.0, 1 / 256, 3 / 256, 0.5, 0.99, 1.0, 7.0, float("inf")]
 
 
-@given(bits=st.sampled_from([1, 2, 3, 6, 8, 32]), zero=st.sampled_from([-1, 0, 1]),
-       values=st.lists(st.one_of(st.sampled_from(GRID), st.floats(-3, 3, width=32)), min_size=1, max_size=40))  # fmt: skip
+@given(
+    bits=st.sampled_from([1, 2, 3, 6, 8, 32]),
+    zero=st.sampled_from([-1, 0, 1]),
+    values=st.lists(st.one_of(st.sampled_from(GRID), st.floats(-3, 3, width=32)), min_size=1, max_size=40),
+)
 @settings(deadline=None)
 def test_activations_equal_the_op_definition(bits: int, zero: int, values: list[float]) -> None:
     x = np.array(values, np.float32)
@@ -107,7 +113,7 @@ def test_activation_gradient(scheme: QuantScheme, expected: list[float]) -> None
 @pytest.mark.parametrize(
     "bad", [{"weights": "bin"}, {"act_bits": 9}, {"sign_zero": 2}, {"sign_gradient": "x"}, {"scope": "all"}]
 )
-def test_bad_scheme(bad: dict[str, object]) -> None:
+def test_bad_scheme(bad: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         dataclasses.replace(QuantScheme("bw"), **bad)
 

@@ -17,7 +17,9 @@ __all__ = ["FuseBatchNorm", "folded_affine"]
 
 def folded_affine(node: ir.Node) -> tuple[np.ndarray[tuple[int], np.dtype[np.float32]], ...]:
     """The scale and shift (C,) float32 that a BatchNormalization node amounts to."""
-    gamma, beta, mean, var = (constant_of(v, "BatchNormalization's statistics").astype(np.float64) for v in node.inputs[1:])
+    gamma, beta, mean, var = (
+        constant_of(v, "BatchNormalization's statistics").astype(np.float64) for v in node.inputs[1:]
+    )
     epsilon = node.attributes["epsilon"].as_float() if "epsilon" in node.attributes else 1e-5
     scale = gamma / np.sqrt(var + epsilon)
     return scale.astype(np.float32), (beta - mean * scale).astype(np.float32)

@@ -60,7 +60,7 @@ class _Lowering:
         if (residual := self._node.inputs[FIRST_X - 1]) is not None:
             y = self._op("Add", [y, residual])
         old = self._node.outputs
-        y.shape, y.dtype = old[0].shape, old[0].dtype
+        y.shape, y.type = old[0].shape, old[0].type
         ir.convenience.replace_nodes_and_values(self._graph, self._node, [self._node], self._made, old, [y])
 
     def _prologue(self) -> ir.Value:
@@ -86,7 +86,7 @@ class _Lowering:
         return self._op("Where", [compared, self._scalar(float(-at_zero)), self._scalar(float(at_zero))])
 
     def _weights(self, table: ir.Value) -> ir.Value:
-        O, C = self._a["out_channels"], self._a["in_channels"]  # noqa: E741 output channels
+        O, C = self._a["out_channels"], self._a["in_channels"]
         kh, kw = self._a["kernel_h"], self._a["kernel_w"]
         packed = self._node.inputs[0]
         assert packed is not None

@@ -4,7 +4,8 @@ Given:   y = edgelm.canonical::QuantConv2d <act_bits, ...> (x, levels, scale)
 Result:  y = edgelm::QuantConv2d <...> (packed, "", "", out_scale, "", "", x)
 
 out_scale is scale * sigma: the op sums whole levels, and sigma = 2^(1 - act_bits) is a power of two, so that nothing is
-rounded. It is left out where it is 1 throughout (binary weights without scales on float activations).
+rounded. It is left out where it is 1 throughout (binary weights without scales on float activations). The node is named
+after the layer, so that profiles and verification can say which one they mean.
 """
 
 import numpy as np
@@ -28,8 +29,8 @@ class PackWeights(ir.passes.InPlacePass):
             x, levels, scale = node.inputs
             assert x is not None
             array = constant_of(levels, "the weight of a quantized convolution")
-            given = {name: attribute.as_int() for name, attribute in node.attributes.items()}
-            O, I, kh, kw = array.shape  # noqa: E741 output and input channels
+            given = {n: a.as_int() for n, a in node.attributes.items() if a.type == ir.AttributeType.INT}
+            O, I, kh, kw = array.shape
             bits, act_bits, padding = given["weight_bits"], given["act_bits"], given["padding"]
             packed = pack_weights(np.ascontiguousarray(array.transpose(0, 2, 3, 1)).astype(np.int8), bits)
             operands: dict[str, ir.Value | None] = {"weight": constant(graph, f"w{index}", packed)}
@@ -44,7 +45,8 @@ class PackWeights(ir.passes.InPlacePass):
                 "sign_zero": given["sign_zero"], "pre_relu": 0, "post_relu": 0,
             }  # fmt: skip
             made = quant_conv(attributes, operands, [x], f"q{index}")
-            made.outputs[0].shape, made.outputs[0].dtype = node.outputs[0].shape, node.outputs[0].dtype
+            made.name = node.attributes["layer"].as_string()
+            made.outputs[0].shape, made.outputs[0].type = node.outputs[0].shape, node.outputs[0].type
             ir.convenience.replace_nodes_and_values(graph, node, [node], [made], node.outputs, made.outputs)
         model.opset_imports.pop(CANONICAL_DOMAIN, None)
         if canonical:

@@ -1,0 +1,81 @@
+"""`edgelm bench`: how fast and how big, measured on this machine."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edgelm.atomic import check_output, write_atomic
+from edgelm.cli.output import human, print_json, progress, warn
+
+__all__ = ["register", "show"]
+
+
+def bench(
+    models: Annotated[list[Path] | None, typer.Argument(help="Model files; none for the bundled ones.")] = None,
+    device: Annotated[str, typer.Option(help="Only cpu exists.")] = "cpu",
+    threads: Annotated[int, typer.Option(help="Threads of the engine; 1 pins to one CPU.")] = 1,
+    runs: Annotated[int | None, typer.Option(help="Timed runs; by default 100, or as many as 5 s allow.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Also write the JSON to this file.")] = None,
+) -> None:
+    """Time model files: load, first run, then crop, network and decode, with percentiles and memory."""
+    from edgelm.bench import bench as run_bench
+
+    if output is not None:
+        check_output(output)
+    with human(as_json):
+        report = run_bench(models or [], device=device, threads=threads, runs=runs, progress=progress)
+    if as_json:
+        print_json(report)
+    else:
+        show(report)
+    for result in report["results"]:
+        if result["noisy"]:
+            total = result["stages"]["total"]
+            warn(
+                f"{result['model']} on {result['engine']}: p90 is {total['p90']:.1f} ms against a p50 of "
+                f"{total['p50']:.1f} ms; other work disturbed it, measure again on a calm machine"
+            )
+    if output is not None:
+        write_atomic(output, (json.dumps(report, indent=2, allow_nan=False) + "\n").encode())
+        progress(f"wrote {output}")
+
+
+def show(report: dict[str, Any]) -> None:
+    """Print a report as a table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    device = report["device"]
+    governor = device["governor"] or "not shown"
+    load = " ".join(f"{load:.2f}" for load in device["load_average"])
+    typer.echo(
+        f"edgelm {report['edgelm']} on {device['cpu']}, {device['cpus']} CPUs, {device['arch']}, {device['libc']}"
+    )
+    typer.echo(f"governor {governor}, load average {load}; times in ms, sizes in MB")
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("model", overflow="fold")
+    for heading in ("engine", "thr", "load", "first", "stage", "p50", "p90", "p99", "min", "file", "RSS +"):
+        table.add_column(heading, justify="left" if heading in ("engine", "stage") else "right", no_wrap=True)
+    for result in report["results"]:
+        memory = result["memory"]
+        growth = memory["peak_rss_growth_bytes"]
+        head = [result["model"], result["engine_version"], str(result["threads"])]
+        head += [f"{result['load_ms']:.1f}", f"{result['first_ms']:.1f}"]
+        tail = [f"{memory['file_bytes'] / 1e6:.2f}", "?" if growth is None else f"{growth / 1e6:.1f}"]
+        for stage, times in result["stages"].items():
+            row = [stage, *(f"{times[key]:.2f}" for key in ("p50", "p90", "p99", "min"))]
+            table.add_row(*head, *row, *tail, style="bold" if stage == "total" else None)
+            head, tail = [""] * len(head), [""] * len(tail)
+        table.add_section()
+    # A pipe has no width of its own, and rich would cut the table to 80 columns.
+    console = Console(highlight=False)
+    Console(highlight=False, width=None if console.is_terminal else 140).print(table)
+
+
+def register(app: typer.Typer) -> None:
+    """Add this file's commands to the application."""
+    app.command()(bench)

@@ -1,0 +1,57 @@
+"""`edgelm export`: a checkpoint becomes a model file, verified against PyTorch. Needs torch and onnx."""
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgelm.cli.output import human, print_json
+
+if TYPE_CHECKING:
+    from edgelm.export.pipeline import ExportReport, Step
+
+__all__ = ["register"]
+
+
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint (.pt), float or packed.")],
+    target: Annotated[str, typer.Option(help="onnx or tflite.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The file to write; by default beside the checkpoint.")
+    ] = None,
+    portable: Annotated[bool, typer.Option("--portable", help="Builtin ops only: slower, runs anywhere.")] = False,
+    verify: Annotated[bool, typer.Option(help="Compare the file with PyTorch on its engine.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Write a checkpoint as one small .onnx or .tflite file; a file that differs from PyTorch is not kept."""
+    from edgelm.export.pipeline import export as run_export
+
+    with human(as_json):
+        done = run_export(checkpoint, target, output, portable=portable, verify=verify, report=_show)
+        if not as_json:
+            typer.echo(f"wrote {done.path}, {_size(done.bytes)}")
+            typer.echo(f"next: edgelm run {done.path} PHOTO -o OUT.png | edgelm bench {done.path}")
+    if as_json:
+        print_json(_plain(done))
+
+
+def _show(step: "Step") -> None:
+    from edgelm.export.pipeline import STEPS
+
+    size = "" if step.bytes is None else f"{_size(step.bytes)}  "
+    typer.echo(f"[{step.number}/{STEPS}] {step.name:<7} {size:>11}{step.detail}")
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.2f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
+
+
+def _plain(report: "ExportReport") -> dict[str, object]:
+    """The report as JSON-ready values."""
+    return {**dataclasses.asdict(report), "path": str(report.path)}
+
+
+def register(app: typer.Typer) -> None:
+    """Add this file's commands to the application."""
+    app.command()(export)

@@ -1,0 +1,131 @@
+"""`edgelm run` and `edgelm selftest`: use a model file. They need one engine, not torch."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edgelm.atomic import atomic_path, check_output
+from edgelm.cli.output import human, print_json
+from edgelm.errors import EdgelmError, UsageError, VerificationError
+
+__all__ = ["register"]
+
+Model = Annotated[Path, typer.Argument(help="A model file: .onnx or .tflite.")]
+Threads = Annotated[int, typer.Option(help="Threads of the engine.")]
+Engine = Annotated[str | None, typer.Option(help="Engine to use where several read the file; see `edgelm doctor`.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def run(
+    model: Model,
+    image: Annotated[Path, typer.Argument(help="A photo.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write the photo with the points on it.")
+    ] = None,
+    box: Annotated[list[str] | None, typer.Option(help="x1,y1,x2,y2 in px; may be repeated.")] = None,
+    boxes: Annotated[Path | None, typer.Option(help="JSON file: [[x1, y1, x2, y2], ...].")] = None,
+    threads: Threads = 1,
+    engine: Engine = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find the landmarks in a photo; without boxes, faces are looked for first."""
+    if output is None and not as_json:
+        raise UsageError("say where the picture goes with -o OUT.png, or ask for the points with --json")
+    if output is not None:
+        _check_picture(output)
+    from edgelm.images import read_image
+    from edgelm.runtimes.runtime import Runtime
+
+    with human(as_json):
+        given = _boxes(box, boxes)
+        photo = read_image(image)
+        runtime = Runtime(model, threads=threads, engine=engine)
+        result = runtime(photo, given)
+        if given is None:
+            typer.echo(f"faces: {len(result)} found by OpenCV's frontal face cascade")
+            if not len(result):
+                raise EdgelmError(
+                    f"no face was found in {image}; say where it is with --box x1,y1,x2,y2 (the detector misses turned "
+                    "and small faces)"
+                )
+        else:
+            typer.echo(f"boxes: {len(result)} given")
+        typer.echo(f"model: {model.name} on {runtime.session.engine_version}, {threads} thread{'s' * (threads > 1)}")
+        typer.echo("times: " + ", ".join(f"{stage} {ms:.1f} ms" for stage, ms in result.times.items() if ms))
+        if output is not None:
+            _write_picture(output, result.draw(photo))
+            typer.echo(f"wrote: {output}")
+    if as_json:
+        print_json({"model": str(model), "image": str(image), "output": output and str(output), **result.to_dict()})
+
+
+def _boxes(texts: list[str] | None, file: Path | None) -> Any:
+    """The boxes asked for (N, 4) xyxy px, or None to look for faces."""
+    import numpy as np
+
+    from edgelm.boxes import parse_box, read_boxes
+
+    if texts and file:
+        raise UsageError("give --box or --boxes, not both")
+    if file is not None:
+        return read_boxes(file)
+    return np.concatenate([parse_box(text) for text in texts]) if texts else None
+
+
+def _check_picture(path: Path) -> None:
+    import cv2
+
+    check_output(path)
+    if not path.suffix or not cv2.haveImageWriter(path.name):
+        raise UsageError(f"no picture format is known by the suffix of {path}; use .png or .jpg")
+
+
+def _write_picture(path: Path, picture: Any) -> None:
+    import cv2
+
+    with atomic_path(path) as temporary:
+        if not cv2.imwrite(str(temporary), picture):
+            raise EdgelmError(f"cannot write {path}: OpenCV refused; is the disk full?")
+
+
+def selftest(model: Model, threads: Threads = 1, engine: Engine = None, as_json: AsJson = False) -> None:
+    """Replay the test vector inside a model file: does this device compute what the exporting machine computed?"""
+    from edgelm.runtimes.runtime import Runtime
+
+    with human(as_json):
+        runtime = Runtime(model, threads=threads, engine=engine)
+        report = runtime.selftest()
+    points, decidable = len(report.decidable), int(report.decidable.sum())
+    if as_json:
+        print_json(
+            {
+                "model": str(model),
+                "engine": runtime.session.engine,
+                "passed": report.passed,
+                "worst_px": report.worst_px,
+                "tolerance_px": report.tolerance_px,
+                "worst_score": report.worst_score,
+                "tolerance_score": report.tolerance_score,
+                "points": points,
+                "decidable": decidable,
+            }
+        )
+    else:
+        typer.echo(f"model: {model.name} on {runtime.session.engine_version}")
+        typer.echo(f"points: {report.worst_px:.5f} crop px off at most, {report.tolerance_px:g} allowed")
+        if decidable < points:
+            typer.echo(f"        ({points - decidable} of {points} were near ties at export and are left out)")
+        typer.echo(f"scores: {report.worst_score:.2g} off at most, {report.tolerance_score:.2g} allowed")
+    if not report.passed:
+        raise VerificationError(
+            f"{model} does not compute here what it computed when it was exported; try EDGELM_ISA=scalar and report it"
+        )
+    if not as_json:
+        typer.echo("passed")
+
+
+def register(app: typer.Typer) -> None:
+    """Add this file's commands to the application."""
+    app.command()(run)
+    app.command()(selftest)

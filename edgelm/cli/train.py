@@ -1,0 +1,86 @@
+"""`edgelm train`: a network from a folder of photos with .pts landmarks. Needs torch."""
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgelm.cli.models import Name, check_checkpoint
+from edgelm.errors import UsageError
+
+if TYPE_CHECKING:
+    from edgelm.models.train import Progress
+
+__all__ = ["register"]
+
+_QUIET_S = 30.0
+"""Without a terminal, seconds between two lines of progress."""
+
+
+def train(
+    name: Name,
+    data: Annotated[Path, typer.Argument(help="Folder with train/ and val/, each NAME.jpg beside NAME.pts.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The checkpoint to write after every epoch (.pt).")],
+    recipe: Annotated[
+        str, typer.Option(help="cunet: the paper's; softmax: trains binary weights much sooner.")
+    ] = "cunet",
+    epochs: Annotated[int | None, typer.Option(min=1, help="By default the recipe's.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Photos per step.")] = 16,
+    size: Annotated[int, typer.Option("--input", min=1, help="Side of the square input in px.")] = 256,
+    seed: Annotated[int, typer.Option(min=0, help="Of every random choice.")] = 0,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of torch.")] = 1,
+    bfloat16: Annotated[bool, typer.Option("--bf16", help="Mixed precision: faster on CPUs that compute it.")] = False,
+) -> None:
+    """Train a network. Stopped and started again with the same options, it continues after the last whole epoch."""
+    check_checkpoint(output)
+    if not data.is_dir():
+        raise UsageError(f"{data} is not a folder; expected one with train/ and val/ in it")
+    from edgelm.models.train import TrainOptions
+    from edgelm.models.train import train as run_training
+
+    options = TrainOptions(name, data, output, recipe, epochs, batch, size, seed, threads, bfloat16)
+    with _Reporter() as report:
+        run_training(options, report)
+    typer.echo(f"wrote {output}")
+
+
+class _Reporter:
+    """Progress as a bar on a terminal, else as a line every half minute; and a line per epoch for both. On stderr."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        self._console = Console(stderr=True, highlight=False)
+        self._bar = Bar(*columns, console=self._console, disable=not sys.stderr.isatty(), transient=True)
+        self._task = self._bar.add_task("reading the photos", total=None)
+        self._spoke = time.monotonic()
+
+    def __enter__(self) -> "_Reporter":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def __call__(self, at: "Progress") -> None:
+        if at.nme is not None:
+            self._say(f"epoch {at.epoch}/{at.epochs}  loss {at.loss:.5f}  val NME {at.nme:.2f} %")
+            return
+        text = f"epoch {at.epoch}/{at.epochs}  loss {at.loss:.5f}  {at.images_per_second:.1f} photos/s"
+        self._bar.update(self._task, description=text, completed=at.step, total=at.steps)
+        if self._bar.disable and time.monotonic() - self._spoke > _QUIET_S:
+            self._say(f"{text}  step {at.step}/{at.steps}")
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, soft_wrap=True)
+        self._spoke = time.monotonic()
+
+
+def register(app: typer.Typer) -> None:
+    """Add this file's commands to the application."""
+    app.command()(train)

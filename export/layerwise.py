@@ -1,0 +1,136 @@
+"""Run every quantized convolution of a graph on the engine with torch's own inputs: where does a file first differ?
+
+In a quantized network a value at a border may round to another level, and from there on two right computations drift
+apart; end to end that tells little. Cut behind each QuantConv2d the graph is as deep as one layer everywhere: each
+node's readers take torch's values instead of its own, which the engine returns for comparison.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import onnxruntime
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from edgelm.export.nodes import is_quant_conv
+from edgelm.models.evaluate import network_runner
+from edgelm.models.quant_conv import QuantConv2d
+from edgelm.runtimes.native import library_path
+from edgelm.runtimes.tflite import import_engine
+from edgelm.spec import ModelSpec
+from edgelm.testvector import synthetic_input
+
+__all__ = ["LayerCheck", "compare_layers", "cut"]
+
+Floats = NDArray[np.float32]
+Write = Callable[[ir.Model], bytes]
+
+_FLOAT_LIMIT = 1e-5
+"""Allowed RMS error over RMS value: float sums of up to some thousand terms in another order."""
+_LEVEL_LIMIT = 1e-2
+"""The same where activations are quantized: a BatchNorm rounds otherwise in torch, which turns a few levels."""
+
+
+@dataclass(frozen=True)
+class LayerCheck:
+    """Result of the look at the layers.
+
+    Attributes:
+        layers: quantized convolutions compared, and the heatmaps.
+        worst: largest RMS error of a layer as a share of its RMS value.
+        exact: layers that agree bit for bit.
+        diverging: name of the first layer out of tolerance, or None.
+    """
+
+    layers: int
+    worst: float
+    exact: int
+    diverging: str | None
+
+
+def cut(model: ir.Model) -> ir.Model:
+    """A copy of the graph with every QuantConv2d's output exposed, and its readers fed from an input of its name."""
+    copy = ir.from_proto(ir.to_proto(model))
+    for node in [n for n in copy.graph if is_quant_conv(n)]:
+        made = node.outputs[0]
+        fed = ir.Value(name=f"{node.name}.fed", shape=made.shape, type=made.type)
+        for reader, index in made.uses():
+            reader.replace_input_with(index, fed)
+        made.name = f"{node.name}.made"
+        copy.graph.inputs.append(fed)
+        copy.graph.outputs.append(made)
+    return copy
+
+
+def compare_layers(model: nn.Module, graph: ir.Model, write: Write, target: str, spec: ModelSpec) -> LayerCheck:
+    """Compare the layers of a graph on an engine with torch's.
+
+    Args:
+        model: the frozen torch network.
+        graph: after the fusing passes.
+        write: makes the target's file of a graph.
+        target: "onnx" or "tflite".
+        spec: of the network.
+    """
+    x = synthetic_input(1, spec.input.height, spec.input.width)
+    outputs, heatmaps = _torch_outputs(model, x)
+    named = [n.name or "" for n in graph.graph if is_quant_conv(n)]
+    feeds = {"image": x.transpose(0, 3, 1, 2), **{f"{name}.fed": outputs[name] for name in named}}
+    run = {"onnx": _run_onnx, "tflite": _run_tflite}[target]
+    parts = cut(graph)
+    found = dict(zip([value.name for value in parts.graph.outputs], run(write(parts), feeds), strict=True))
+    expected = {**{f"{name}.made": outputs[name] for name in named}, "heatmaps": heatmaps}
+    limit = _FLOAT_LIMIT if spec.activation_bits == 32 else _LEVEL_LIMIT
+    worst, exact, diverging = 0.0, 0, None
+    for name, values in expected.items():
+        error = _relative_rms(found[name], values)
+        worst = max(worst, error)
+        exact += bool((found[name] == values).all())
+        if diverging is None and not error <= limit:  # so that NaN diverges
+            diverging = name.removesuffix(".made")
+    return LayerCheck(len(expected), worst, exact, diverging)
+
+
+def _relative_rms(found: Floats, expected: Floats) -> float:
+    difference = np.sqrt(np.mean((found.astype(np.float64) - expected) ** 2))
+    return float(difference / max(float(np.sqrt(np.mean(expected.astype(np.float64) ** 2))), 1e-30))
+
+
+def _torch_outputs(model: nn.Module, x: Floats) -> tuple[dict[str, Floats], Floats]:
+    """What every QuantConv2d makes of an image, by layer name, and the heatmaps."""
+    outputs: dict[str, Floats] = {}
+
+    def keep(module: nn.Module, _: Any, output: Tensor) -> None:
+        assert isinstance(module, QuantConv2d)
+        outputs[module.layer] = output.numpy()
+
+    hooks = [m.register_forward_hook(keep) for m in model.modules() if isinstance(m, QuantConv2d)]
+    try:
+        return outputs, network_runner(model)(x)
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _run_onnx(file: bytes, feeds: Mapping[str, Floats]) -> list[Floats]:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # it finds the shapes of the cut graph noteworthy
+    options.register_custom_ops_library(str(library_path()))
+    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    made: list[Floats] = session.run(None, {name: np.ascontiguousarray(values) for name, values in feeds.items()})
+    return made
+
+
+def _run_tflite(file: bytes, feeds: Mapping[str, Floats]) -> list[Floats]:
+    _, engine = import_engine(Path("the file to verify"))
+    delegates = [engine.load_delegate(str(library_path()))]
+    interpreter = engine.Interpreter(model_content=file, num_threads=1, experimental_delegates=delegates)
+    interpreter.allocate_tensors()
+    for detail in interpreter.get_input_details():
+        interpreter.set_tensor(detail["index"], np.ascontiguousarray(feeds[detail["name"]].transpose(0, 2, 3, 1)))
+    interpreter.invoke()
+    return [interpreter.get_tensor(d["index"]).transpose(0, 3, 1, 2) for d in interpreter.get_output_details()]
