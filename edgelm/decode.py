@@ -62,7 +62,7 @@ def decode(heatmaps: Array, rule: Decode, score: Score = "max") -> tuple[Array, 
     return uv.reshape(N, K, 2), value.reshape(N, K)
 
 
-def decidable(heatmaps: Array, rule: Decode, score: Score = "max", *, margin: float = 0.005) -> Array:
+def decidable(heatmaps: Array, rule: Decode, score: Score = "max", *, margin: float | Array = 0.005) -> Array:
     """Whether small errors in a heatmap leave its decoded point where it is.
 
     Another engine, or another order of additions, changes heatmaps by rounding. Where two pixels nearly tie for the
@@ -72,7 +72,7 @@ def decidable(heatmaps: Array, rule: Decode, score: Score = "max", *, margin: fl
         heatmaps: (N, K, h, w) float32.
         rule: as in `decode`.
         score: as in `decode`.
-        margin: the difference that counts as clear, as a fraction of the map's range.
+        margin: the difference that counts as clear, as a fraction of the map's range; one for all or (N, K).
 
     Returns:
         (N, K) bool.
@@ -81,7 +81,7 @@ def decidable(heatmaps: Array, rule: Decode, score: Score = "max", *, margin: fl
     maps = heatmaps.reshape(N * K, h, w)
     fine = np.asarray(np.isfinite(maps).all((1, 2)))
     maps = np.where(fine[:, None, None], maps, 0.0).astype(np.float32)
-    clear = margin * (maps.max((1, 2)) - maps.min((1, 2)))
+    clear = np.broadcast_to(margin, (N, K)).reshape(-1) * (maps.max((1, 2)) - maps.min((1, 2)))
     peak = _Peak(maps)
     if score == "max":
         fine &= np.abs(peak.value) > clear

@@ -16,6 +16,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from torch import nn
 
+from edgelm import zoo
 from edgelm.atomic import atomic_path, check_output
 from edgelm.errors import UsageError, VerificationError
 from edgelm.export.capture import capture, simplify
@@ -30,10 +31,12 @@ from edgelm.export.passes.lower_portable import LowerPortable
 from edgelm.export.passes.pack_weights import PackWeights
 from edgelm.export.tflite import tflite_bytes
 from edgelm.export.verify import EndToEnd, compare_end_to_end
+from edgelm.images import read_image
 from edgelm.models.checkpoint import Checkpoint, load_checkpoint
 from edgelm.models.evaluate import network_runner
 from edgelm.models.quant_conv import QuantConv2d, freeze
-from edgelm.runtimes.engines import open_session
+from edgelm.runtimes.detect import find_faces
+from edgelm.runtimes.runtime import Runtime
 from edgelm.spec import ModelSpec
 from edgelm.testvector import make_vector
 
@@ -93,7 +96,6 @@ def export(
     *,
     portable: bool = False,
     verify: bool = True,
-    images: Sequence[NDArray[np.float32]] = (),
     report: Callable[[Step], None] = lambda _: None,
 ) -> ExportReport:
     """Export a checkpoint to a model file.
@@ -104,7 +106,6 @@ def export(
         output: the file to write, ending in .onnx or .tflite; None puts it beside the checkpoint.
         portable: builtin ops only; weights stay 1 or 2 bits in the file, but run at float speed.
         verify: compare the file with torch on the engine; a file that fails is not kept.
-        images: network inputs (H, W, 3) float32 to verify on beside synthetic ones.
         report: called after each step.
 
     Raises:
@@ -159,7 +160,7 @@ def export(
         layers = whole = None
         if verify:
             layers = compare_layers(model, graph, write, target, spec)
-            whole = _run_whole(temporary, model, spec, images)
+            whole = _run_whole(temporary, model, spec)
             _judge(layers, whole)
             done("verify", _verdict(layers, whole))
     return ExportReport(
@@ -232,12 +233,15 @@ def _write(graph: ir.Model, spec: ModelSpec, target: str, portable: bool) -> byt
     return onnx_bytes(graph, spec)
 
 
-def _run_whole(path: Path, model: nn.Module, spec: ModelSpec, images: Sequence[NDArray[np.float32]]) -> EndToEnd:
-    session = open_session(path)
-    try:
-        return compare_end_to_end(model, session.run, spec, images)
-    finally:
-        session.close()
+def _run_whole(path: Path, model: nn.Module, spec: ModelSpec) -> EndToEnd:
+    """On synthetic images, and for a face model on the bundled portrait too, cropped as the runtime does it."""
+    with Runtime(path) as runtime:
+        photo = zoo.photo() if spec.task == "face" else None
+        images: Sequence[NDArray[np.float32]] = ()
+        if photo is not None:
+            portrait = read_image(photo)
+            images = runtime.crop(portrait, find_faces(portrait)[0])[0]
+        return compare_end_to_end(model, runtime.infer, spec, images)
 
 
 def _judge(layers: LayerCheck, whole: EndToEnd) -> None:
@@ -248,9 +252,13 @@ def _judge(layers: LayerCheck, whole: EndToEnd) -> None:
 
 
 def _verdict(layers: LayerCheck, whole: EndToEnd) -> str:
+    maps = (
+        f"{layers.layers} layers, worst RMS error {layers.worst:.1e}; {whole.images} images: heatmap max|d| "
+        f"{whole.heatmap_max:.1e} of {whole.heatmap_range:.3g} ({whole.heatmap_limit:.1e} allowed), "
+    )
+    if not whole.decidable:
+        return f"{maps}this network amplifies rounding until no landmark is certain: the layers are the proof"
     return (
-        f"{layers.layers} layers, worst RMS error {layers.worst:.1e}; {whole.images} images: heatmap "
-        f"max|d| {whole.heatmap_max:.1e} of {whole.heatmap_range:.3g}, landmarks max {whole.point_max_px:.3f} px, mean "
-        f"{whole.point_mean_px:.4f} px, {whole.near}/{whole.decidable} within 0.05 px "
-        f"({whole.points - whole.decidable} near ties left out)"
+        f"{maps}landmarks max {whole.point_max_px:.3f} px, mean {whole.point_mean_px:.4f} px, "
+        f"{whole.near}/{whole.decidable} within 0.05 px ({whole.points - whole.decidable} near ties left out)"
     )

@@ -11,7 +11,8 @@ from edgelm.spec import InputSpec, LandmarkScheme, ModelSpec
 
 __all__ = ["create", "default_spec", "randomize"]
 
-_CALIBRATION_IMAGES = 2
+_CALIBRATION_PIXELS = 2 * 256 * 256
+"""Of all images together: at the neck a map has 1/64 of the side, and a variance needs more than one value or two."""
 
 
 def _scheme(landmarks: int) -> LandmarkScheme:
@@ -61,7 +62,8 @@ def randomize(model: nn.Module, size: int, seed: int) -> None:
             norm.weight.mul_(torch.where(torch.rand(norm.weight.shape, generator=generator) < 0.1, -1.0, 1.0))
             norm.bias.copy_(torch.empty_like(norm.bias).normal_(0, 0.3, generator=generator))
             norm.momentum = 1.0
-        coarse = torch.rand(_CALIBRATION_IMAGES, 3, size // 16, size // 16, generator=generator)
+        images = max(2, _CALIBRATION_PIXELS // size**2)
+        coarse = torch.rand(images, 3, size // 16, size // 16, generator=generator)
         model.train()
         model(nn.functional.interpolate(coarse, size=(size, size), mode="bilinear"))
     for norm, momentum in zip(norms, momenta, strict=True):

@@ -278,6 +278,7 @@ def test_selftest_vector_of_a_network_that_hangs_on_rounding() -> None:
     def run(image: NDArray[Any], moving: int) -> NDArray[Any]:
         maps = np.zeros((1, K, h, w), np.float32)
         maps[:, :, h // 2, w // 2] = 1
+        maps[:, :, h // 2, w // 2 + 1] = maps[:, :, h // 2 + 1, w // 2] = 0.5
         if not np.array_equal(image, x):
             maps[:, :moving] = np.roll(maps[:, :moving], 1, axis=-1)
             maps *= 1.01

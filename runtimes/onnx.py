@@ -1,0 +1,101 @@
+"""Sessions of ONNX Runtime. The file's input is (N or 1, 3, H, W) float32, its output (N or 1, K, h, w) float32.
+
+N = batch, K = landmarks, H, W = input height and width, h, w = heatmap height and width.
+"""
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgelm.errors import EngineMissingError, ModelFileError, UsageError
+from edgelm.runtimes.base import Session, check_tensor, check_threads, package_version, read_model, read_spec
+from edgelm.runtimes.native import library_path
+from edgelm.runtimes.onnx_file import read_onnx
+from edgelm.spec import METADATA_KEY
+
+__all__ = ["OnnxSession", "onnx_version"]
+
+_DOMAIN = "edgelm"
+_FATAL = 4  # what fails arrives as an exception; the engine's own log would say it twice
+
+
+def onnx_version() -> str | None:
+    """The installed package and its version, or None."""
+    return package_version("onnxruntime")
+
+
+class OnnxSession(Session):
+    """A model file run by ONNX Runtime on the CPU."""
+
+    engine = "onnx"
+
+    def __init__(self, path: Path, threads: int = 1) -> None:
+        """Load a file.
+
+        Raises:
+            UsageError: threads below 1.
+            ModelFileError: the file is missing, damaged, or not one that `edgelm export` wrote.
+            EngineMissingError: ONNX Runtime is not installed.
+            EdgelmError: the file needs edgelm's native library, which is missing.
+        """
+        check_threads(threads)
+        data = read_model(path)
+        try:
+            file = read_onnx(data)
+        except ModelFileError as error:
+            raise ModelFileError(f"{path}: {error}") from error
+        spec = read_spec(path, file.metadata.get(METADATA_KEY))
+        try:
+            onnxruntime: Any = import_module("onnxruntime")
+            state: Any = import_module("onnxruntime.capi.onnxruntime_pybind11_state")
+        except ImportError as error:
+            raise EngineMissingError(
+                f'{path} needs ONNX Runtime, which is not installed; run `pip install "edgelm[onnx]"`'
+            ) from error
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = _FATAL
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            if _DOMAIN in file.domains:
+                options.register_custom_ops_library(str(library_path()))
+            self._engine: Any = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        except _engine_errors(state) as error:
+            raise ModelFileError(f"ONNX Runtime refuses {path}: {error}") from error
+        super().__init__(
+            path,
+            spec,
+            engine_version=f"onnxruntime {onnxruntime.__version__}",
+            weights_bytes=file.weights_bytes,
+            threads=threads,
+        )
+        inputs, outputs = self._engine.get_inputs(), self._engine.get_outputs()
+        if len(inputs) != 1 or len(outputs) != 1:
+            raise ModelFileError(f"{path} has {len(inputs)} inputs and {len(outputs)} outputs, expected 1 and 1")
+        check_tensor(path, "an input", tuple(inputs[0].shape), (1, 3, spec.input.height, spec.input.width))
+        maps = (1, len(spec.scheme.names), spec.heatmap_height, spec.heatmap_width)
+        check_tensor(path, "an output", tuple(outputs[0].shape), maps)
+        self._input, self._one = inputs[0].name, inputs[0].shape[0] == 1
+
+    def _run(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        engine = self._engine
+        if engine is None:
+            raise UsageError(f"the session of {self.path} is closed; open it again")
+        image = np.ascontiguousarray(x.transpose(0, 3, 1, 2))
+        batches = np.split(image, len(image)) if self._one else [image]
+        maps: NDArray[np.float32] = np.concatenate([engine.run(None, {self._input: batch})[0] for batch in batches])
+        return maps
+
+    def close(self) -> None:
+        """Release the engine's memory; closing twice is fine."""
+        self._engine = None
+
+
+def _engine_errors(state: Any) -> tuple[type[Exception], ...]:
+    """What ONNX Runtime raises: its own exceptions have no base but Exception."""
+    names = ("EPFail", "Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NotImplemented")
+    return (RuntimeError, ValueError, *(getattr(state, name) for name in (*names, "RuntimeException")))
