@@ -6,6 +6,7 @@ derive from these records. This module needs numpy alone; the graph passes that 
 N = batch, C = input channels, O = output channels, H, W = input height and width, OH, OW = output height and width.
 """
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -71,6 +72,17 @@ class OpRecord:
             low, high = a.allowed
             if not low <= attributes[a.name] <= high:
                 raise UsageError(f"{self.name}: {a.name} is {low}..{high}, got {attributes[a.name]}")
+
+    def markdown(self) -> str:
+        """The record as a page of documentation."""
+        lines = [f"# {DOMAIN}::{self.name}, op-set version {OPSET}", "", "Made by `python -m edgelm.export.ops`."]
+        lines += ["", "| operand | type | shape | |", "|---|---|---|---|"]
+        for i in self.inputs:
+            kind = ("optional" if i.optional else "required") + (", constant" if i.constant else "")
+            lines.append(f"| `{i.name}` | {i.dtype} | {i.shape} | {kind}; {i.meaning} |")
+        lines += ["", f"Output: {self.output}.", "", "| attribute | range | |", "|---|---|---|"]
+        lines += [f"| `{a.name}` | {a.allowed[0]}..{a.allowed[1]} | {a.meaning} |" for a in self.attributes]
+        return "\n".join(lines) + "\n"
 
 
 _SIDE = 1 << 16
@@ -194,3 +206,7 @@ def quant_conv_reference(
     if a["post_relu"]:
         y = np.where(y < 0, np.float32(0), y)
     return y if residual is None else y + residual
+
+
+if __name__ == "__main__":
+    sys.stdout.write(QUANT_CONV.markdown())

@@ -42,7 +42,10 @@ def _compressed(planes: Bytes) -> Tensor:
 
 def _expanded(blob: Tensor, size: int, what: str) -> Bytes:
     unpacker = zlib.decompressobj()
-    data = unpacker.decompress(blob.numpy().tobytes(), size + 1)  # never more than the network can hold
+    try:
+        data = unpacker.decompress(blob.numpy().tobytes(), size + 1)  # never more than the network can hold
+    except zlib.error as error:
+        raise ModelFileError(f"the packed {what} cannot be unpacked ({error})") from error
     if len(data) != size or not unpacker.eof:
         raise ModelFileError(f"the packed {what} have another size than the network's {size} bytes")
     return np.frombuffer(data, np.uint8)

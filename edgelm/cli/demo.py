@@ -11,7 +11,7 @@ import typer
 
 from edgelm import zoo
 from edgelm.cli.app import app
-from edgelm.errors import EdgelmError
+from edgelm.cli.output import warn
 
 __all__ = ["demo"]
 
@@ -25,7 +25,8 @@ def demo(
     """Export the bundled checkpoint to ONNX and TFLite, find landmarks in photos with both, time them."""
     checkpoints = zoo.checkpoints()
     if not checkpoints:
-        raise EdgelmError("this edgelm carries no checkpoint; train one with `edgelm train`")
+        warn("this edgelm carries no checkpoint; train one with `edgelm train`")
+        raise typer.Exit(1)
     output.mkdir(parents=True, exist_ok=True)
     checkpoint = checkpoints[0]
     models, pictures = [], []

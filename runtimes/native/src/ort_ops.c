@@ -10,7 +10,7 @@
 #include <stdlib.h>
 
 /* Up to 1.23, shape inference reads through a null pointer where an optional operand is left out. There the shapes come
- * from the file, whose value_info the exporter writes. */
+ * from the value_info of the file, where it has any. */
 enum { OLDEST_MINOR = 17, NEWEST_OP_VERSION = 18, INFERRING_MINOR = 24 };
 
 const char* const edgelm_ort_attributes[ATTRIBUTES] = {

@@ -1,0 +1,72 @@
+"""The registry of inference engines: which one reads which file, and what of it is installed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+
+from edgelm.errors import UsageError
+from edgelm.runtimes.base import Session
+from edgelm.runtimes.onnx import OnnxSession, onnx_version
+from edgelm.runtimes.tflite import TfliteSession, tflite_version
+
+__all__ = ["Engine", "engines", "open_session", "register_engine"]
+
+
+@dataclass(frozen=True)
+class Engine:
+    """An inference engine.
+
+    Attributes:
+        name: for example "onnx"; edgelm's extra of the same name installs it.
+        suffix: of the files it reads.
+        open: (path, threads) -> a session.
+        version: package and version, or None where it is not installed.
+    """
+
+    name: str
+    suffix: str
+    open: Callable[[Path, int], Session]
+    version: Callable[[], str | None]
+
+
+_ENGINES: dict[str, Engine] = {}
+
+
+def register_engine(engine: Engine) -> None:
+    """Add an engine; UsageError where one of its name exists."""
+    if engine.name in _ENGINES:
+        raise UsageError(f"an engine {engine.name!r} is registered already")
+    _ENGINES[engine.name] = engine
+
+
+def engines() -> tuple[Engine, ...]:
+    """All engines that edgelm knows, installed or not."""
+    return tuple(_ENGINES.values())
+
+
+def open_session(path: str | PathLike[str], threads: int = 1, engine: str | None = None) -> Session:
+    """Open a model file.
+
+    Args:
+        path: the suffix picks the engine.
+        threads: 1 to 64.
+        engine: a name from `engines`, which must read files of this suffix.
+
+    Raises:
+        UsageError: unknown engine, a suffix that no engine reads, threads below 1.
+        ModelFileError: the file is missing, damaged, or not one that `edgelm export` wrote.
+        EngineMissingError: the engine is not installed.
+    """
+    path = Path(path)
+    if engine is not None and engine not in _ENGINES:
+        raise UsageError(f"there is no engine {engine!r}, known are {list(_ENGINES)}")
+    for known in _ENGINES.values() if engine is None else [_ENGINES[engine]]:
+        if path.suffix.lower() == known.suffix:
+            return known.open(path, threads)
+    wanted = [e.suffix for e in _ENGINES.values() if engine in (None, e.name)]
+    raise UsageError(f"a model file ends in {' or '.join(wanted)}, got {path.name!r}; make one with `edgelm export`")
+
+
+register_engine(Engine("onnx", ".onnx", OnnxSession, onnx_version))
+register_engine(Engine("tflite", ".tflite", TfliteSession, tflite_version))

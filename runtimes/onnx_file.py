@@ -1,0 +1,119 @@
+"""Read what an .onnx file says about itself, before an engine sees it and without the onnx package.
+
+An .onnx file is a protobuf message: numbered fields, one after the other. Only the few that are asked for are followed;
+the rest is skipped and left to the engine, which verifies it.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from edgelm.errors import ModelFileError
+
+__all__ = ["OnnxFile", "read_onnx"]
+
+# Field numbers of ModelProto, GraphProto, TensorProto, OperatorSetIdProto and StringStringEntryProto.
+_MODEL_GRAPH, _MODEL_OPSET, _MODEL_METADATA = 7, 8, 14
+_GRAPH_INITIALIZER = 5
+_TENSOR_DATA, _TENSOR_EXTERNAL = (4, 5, 7, 9), 13
+_OPSET_DOMAIN = 1
+_ENTRY_KEY, _ENTRY_VALUE = 1, 2
+_VARINT, _EIGHT_BYTES, _BYTES, _FOUR_BYTES = 0, 1, 2, 5
+
+
+@dataclass(frozen=True)
+class OnnxFile:
+    """What a file says about itself.
+
+    Attributes:
+        metadata: name -> bytes.
+        domains: of the operators that it needs; "" is ONNX's own.
+        weights_bytes: bytes of all constants, as stored.
+    """
+
+    metadata: Mapping[str, bytes]
+    domains: frozenset[str]
+    weights_bytes: int
+
+
+def read_onnx(data: bytes) -> OnnxFile:
+    """Read a whole file.
+
+    Raises:
+        ModelFileError: it is not ONNX, truncated, or keeps its weights in other files.
+    """
+    metadata: dict[str, bytes] = {}
+    domains: set[str] = set()
+    graphs = 0
+    weights_bytes = 0
+    for number, value in _fields(memoryview(data)):
+        if number == _MODEL_OPSET:
+            domains.add(bytes(_last(value, _OPSET_DOMAIN)).decode(errors="replace"))
+        elif number == _MODEL_METADATA:
+            metadata[bytes(_last(value, _ENTRY_KEY)).decode(errors="replace")] = bytes(_last(value, _ENTRY_VALUE))
+        elif number == _MODEL_GRAPH:
+            graphs += 1
+            weights_bytes += sum(_tensor_bytes(t) for n, t in _fields(_message(value)) if n == _GRAPH_INITIALIZER)
+    if graphs != 1 or not domains:
+        raise _damaged("no graph")
+    return OnnxFile(metadata, frozenset(domains), weights_bytes)
+
+
+def _damaged(what: str) -> ModelFileError:
+    return ModelFileError(f"the file is damaged or not ONNX ({what}); copy it or export it again")
+
+
+def _tensor_bytes(tensor: int | memoryview) -> int:
+    total = 0
+    for number, value in _fields(_message(tensor)):
+        if number == _TENSOR_EXTERNAL:
+            raise ModelFileError(
+                "the ONNX file keeps weights in other files; edgelm's are whole, export the model again"
+            )
+        if number in _TENSOR_DATA and isinstance(value, memoryview):
+            total += len(value)
+    return total
+
+
+def _last(message: int | memoryview, wanted: int) -> memoryview:
+    """A text field of a message; of several the last counts."""
+    found = memoryview(b"")
+    for number, value in _fields(_message(message)):
+        if number == wanted:
+            found = _message(value)
+    return found
+
+
+def _message(value: int | memoryview) -> memoryview:
+    if isinstance(value, int):
+        raise _damaged("a number where a message is expected")
+    return value
+
+
+def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+    """(number, value) of every field; numbers of fixed size are given as 0, since nobody asks for them."""
+    at = 0
+    while at < len(data):
+        key, at = _varint(data, at)
+        size, value = {_EIGHT_BYTES: 8, _FOUR_BYTES: 4}.get(key & 7, 0), 0
+        if key & 7 == _VARINT:
+            value, at = _varint(data, at)
+        elif key & 7 == _BYTES:
+            size, at = _varint(data, at)
+        elif not size:
+            raise _damaged(f"a field of kind {key & 7} at byte {at}")
+        if at + size > len(data):
+            raise _damaged(f"{size} bytes at byte {at} of {len(data)}")
+        yield key >> 3, data[at : at + size] if key & 7 == _BYTES else value
+        at += size
+
+
+def _varint(data: memoryview, at: int) -> tuple[int, int]:
+    """A number of 7 bits a byte, least significant first, and where it ends."""
+    value = 0
+    for i in range(10):
+        if at + i >= len(data):
+            break
+        value |= (data[at + i] & 0x7F) << (7 * i)
+        if data[at + i] < 0x80:
+            return value, at + i + 1
+    raise _damaged(f"an endless number at byte {at}")

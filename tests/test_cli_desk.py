@@ -1,0 +1,90 @@
+"""The commands that need torch: new, pack, export and train, with good and bad input."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="new, pack, train and export need the extra [export]")
+pytest.importorskip("onnx", reason="export needs the extra [export]")
+typer_testing = pytest.importorskip("typer.testing", reason="the command line needs the extra [cli]")
+
+from edgelm.cli.app import app
+
+NAME = "cunet2-m64n16-bw"  # the smallest
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("EDGELM_DEBUG", raising=False)
+    return tmp_path
+
+
+def call(*words: object) -> Any:
+    result = typer_testing.CliRunner().invoke(app, [str(w) for w in words])
+    assert "Traceback" not in result.output
+    return result
+
+
+def test_models() -> None:
+    names = json.loads(call("models", "--json").stdout)["models"]
+    assert {"cunet8-bw", "cunet4-bwa", "cunet2-tw-a8", "cunet2-bw-a8", "cunet2-xnor"} <= set(names)
+    assert call("models").stdout.split() == names
+
+
+def test_new_pack_export(empty_folder: Path) -> None:
+    for file in ("a.pt", "b.pt"):
+        assert call("new", NAME, "-o", file, "--input", 64, "--seed", 3).exit_code == 0
+    assert call("pack", "a.pt", "-o", "small.pt").exit_code == 0
+    sizes = {path.name: path.stat().st_size for path in empty_folder.iterdir()}
+    assert sizes["a.pt"] == sizes["b.pt"] > 10 * sizes["small.pt"]
+    first, second = (torch.load(file, weights_only=True)["state"] for file in ("a.pt", "b.pt"))
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+    again = call("pack", "small.pt", "-o", "smaller.pt")
+    assert (again.exit_code, "packed already" in again.stderr) == (2, True)
+
+    result = call("export", "small.pt", "--target", "onnx", "--json")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert report["end_to_end"]["passed"]
+    assert len(report["steps"]) == 6
+    assert Path(report["path"]).stat().st_size == report["bytes"] < 2 * sizes["small.pt"]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "complaint"),
+    [
+        (["new", "cunet3-bw", "-o", "x.pt"], 2, "known are cunet2, cunet2-bw"),
+        (["new", NAME, "-o", "x.onnx"], 2, ".pt file"),
+        (["new", NAME, "-o", "none/x.pt"], 2, "does not exist"),
+        (["new", NAME, "-o", "x.pt", "--input", "50"], 2, "64"),
+        (["new", "cunet2", "-o", "x.pt", "--input", "64", "--packed"], 2, "float weights"),
+        (["pack", "none.pt", "-o", "x.pt"], 1, "none.pt"),
+        (["export", "none.pt", "--target", "onnx"], 1, "none.pt"),
+        (["export", "foreign.pt", "--target", "onnx"], 1, "another tool"),
+        (["export", "truncated.pt", "--target", "onnx"], 1, "truncated.pt"),
+        (["export", "empty.pt", "--target", "tflite"], 1, "empty.pt"),
+        (["export", "pickle.pt", "--target", "tflite"], 1, "pickle.pt"),
+        (["export", "foreign.pt", "--target", "coreml"], 2, "known are onnx, tflite"),
+        (["export", "foreign.pt", "--target", "onnx", "-o", "x.tflite"], 2, ".onnx"),
+        (["export", "foreign.pt", "--target", "onnx", "-o", "none/x.onnx"], 2, "does not exist"),
+        (["train", NAME, "none", "-o", "x.pt"], 2, "train/"),
+        (["train", NAME, ".", "-o", "x.pt"], 2, "train"),
+        (["train", "cunet3-bw", ".", "-o", "x.pt"], 2, "known are"),
+    ],
+)
+def test_refuses(empty_folder: Path, words: list[str], code: int, complaint: str) -> None:
+    torch.save({"model": {"weight": torch.zeros(3)}}, "foreign.pt")
+    torch.save(Path("no tensor"), "pickle.pt")
+    Path("truncated.pt").write_bytes(Path("foreign.pt").read_bytes()[:300])
+    Path("empty.pt").write_bytes(b"")
+    before = sorted(empty_folder.iterdir())
+    result = call(*words)
+    assert result.exit_code == code, result.output
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith("edgelm: ")
+    assert complaint in last
+    assert sorted(empty_folder.iterdir()) == before

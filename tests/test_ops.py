@@ -1,0 +1,105 @@
+"""The op record: its checks, its bytes in TFLite, its page in the docs, and its reference against a plain loop."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from edgelm.bits import pack_weights
+from edgelm.errors import UsageError
+from edgelm.export.ops import QUANT_CONV, quant_conv_reference, quantize
+
+DOCS = Path(__file__).parent.parent / "docs"
+PLAIN = {a.name: max(a.allowed[0], 0) for a in QUANT_CONV.attributes} | {"act_bits": 32}
+
+
+def test_options_are_the_attributes_in_order() -> None:
+    assert np.frombuffer(QUANT_CONV.options(PLAIN), "<i4").tolist() == list(PLAIN.values())
+    assert len(QUANT_CONV.options(PLAIN)) == 64
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kernel_h": 0}, "kernel_h is 1..255, got 0"),
+        ({"sign_zero": 2}, "sign_zero"),
+        ({"extra": 1}, "unknown .'extra'"),
+    ],
+)
+def test_check_refuses(change: dict[str, int], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        QUANT_CONV.check(PLAIN | change)
+
+
+def test_check_refuses_missing() -> None:
+    with pytest.raises(UsageError, match=r"missing attributes .'version'"):
+        QUANT_CONV.check({k: v for k, v in PLAIN.items() if k != "version"})
+
+
+@pytest.mark.skipif(not DOCS.is_dir(), reason="the documentation lies in the repository, not in the wheel")
+def test_documentation_is_the_record() -> None:
+    assert (DOCS / "ops.md").read_text() == QUANT_CONV.markdown(), "run python -m edgelm.export.ops > docs/ops.md"
+
+
+def test_grid() -> None:
+    v = np.array([-2, -0.5, 0.124, 0.125, 0.374, 0.375, 0.376, 2, np.nan], np.float32)
+    assert quantize(v, 3, 1).tolist() == [-3, -2, 0, 0, 1, 2, 2, 3, 0]
+    assert quantize(v, 1, 0).tolist() == [-1, -1, 1, 1, 1, 1, 1, 1, 0]
+
+
+def loop(x: NDArray[Any], levels: NDArray[Any], a: dict[str, int]) -> NDArray[Any]:
+    """Correlation with zero padding, one output at a time."""
+    N, C, H, W = x.shape
+    O, kh, kw, _ = levels.shape
+    OH = (H + a["pad_top"] + a["pad_bottom"] - kh) // a["stride_h"] + 1
+    OW = (W + a["pad_left"] + a["pad_right"] - kw) // a["stride_w"] + 1
+    y = np.zeros((N, O, OH, OW))
+    for n, o, i, j, dy, dx in np.ndindex(N, O, OH, OW, kh, kw):
+        r, c = i * a["stride_h"] + dy - a["pad_top"], j * a["stride_w"] + dx - a["pad_left"]
+        if 0 <= r < H and 0 <= c < W:
+            y[n, o, i, j] += (x[n, :C, r, c] * levels[o, dy, dx]).sum()
+    return y
+
+
+@given(data=st.data(), seed=st.integers(0, 2**32 - 1))
+@settings(deadline=None, max_examples=40)
+def test_reference_equals_a_plain_loop(data: st.DataObject, seed: int) -> None:
+    draw, random = data.draw, np.random.default_rng(seed)
+    kh, kw = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    C, O = draw(st.integers(1, 4)), draw(st.integers(1, 3))
+    bits, act_bits = draw(st.sampled_from([1, 2])), draw(st.sampled_from([1, 2, 8]))
+    a = PLAIN | {
+        "version": 1, "kernel_h": kh, "kernel_w": kw, "in_channels": C, "out_channels": O,
+        "stride_h": draw(st.integers(1, 2)), "stride_w": draw(st.integers(1, 2)),
+        "pad_top": draw(st.integers(0, kh - 1)), "pad_left": draw(st.integers(0, kw - 1)),
+        "pad_bottom": draw(st.integers(0, kh - 1)), "pad_right": draw(st.integers(0, kw - 1)),
+        "weight_bits": bits, "act_bits": act_bits, "sign_zero": draw(st.sampled_from([-1, 0, 1])),
+        "pre_relu": draw(st.integers(0, 1)), "post_relu": draw(st.integers(0, 1)),
+    }  # fmt: skip
+    levels = random.choice([-1, 1] if bits == 1 else [-1, 0, 1], (O, kh, kw, C)).astype(np.int8)
+    x = random.integers(-3, 4, (2, C, kh + 2, kw + 3)).astype(np.float32) / 2
+    scale, shift = random.choice([-2, 0.5, 1], C).astype(np.float32), random.choice([-1, 0, 0.25], C).astype(np.float32)
+    out_scale, out_bias = random.choice([-0.5, 1, 2], O).astype(np.float32), random.choice([0, 1], O).astype(np.float32)
+    v = x * scale[:, None, None] + shift[:, None, None]
+    v = np.maximum(v, 0) if a["pre_relu"] else v
+    y = loop(quantize(v, act_bits, a["sign_zero"]), levels, a) * out_scale[:, None, None] + out_bias[:, None, None]
+    y = np.maximum(y, 0) if a["post_relu"] else y
+    residual = random.integers(-3, 4, y.shape).astype(np.float32)
+    cut = draw(st.integers(0, C - 1))
+    parts = [x[:, :cut], x[:, cut:]] if cut else [x]
+    packed = pack_weights(levels, bits)
+    found = quant_conv_reference(parts, packed, a, scale, shift, out_scale, out_bias, residual)
+    np.testing.assert_array_equal(found, (y + residual).astype(np.float32))
+
+
+def test_reference_refuses_wrong_shapes() -> None:
+    a = PLAIN | {"version": 1, "kernel_h": 3, "kernel_w": 3, "in_channels": 2}
+    weight = pack_weights(np.ones((1, 3, 3, 2), np.int8), 1)
+    with pytest.raises(UsageError, match="2 input channels"):
+        quant_conv_reference([np.zeros((1, 3, 4, 4), np.float32)], weight, a)
+    with pytest.raises(UsageError, match="smaller than 3x3"):
+        quant_conv_reference([np.zeros((1, 2, 2, 4), np.float32)], weight, a)
