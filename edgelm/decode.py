@@ -26,6 +26,7 @@ Array = npt.NDArray[Any]
 _RESIZED = 128
 _FIRST = {"center": 1, "index": 2}  # first row and column whose peaks are refined
 _LOWEST = -1e30
+_NEAR = 2  # px around the peak that the score "softmax_near" counts
 
 
 def decode(heatmaps: Array, rule: Decode, score: Score = "max") -> tuple[Array, Array]:
@@ -38,8 +39,8 @@ def decode(heatmaps: Array, rule: Decode, score: Score = "max") -> tuple[Array, 
         heatmaps: (N, K, h, w) float32.
         rule: where a peak lies.
         score: "max" the maximum itself, for maps regressed to [0, 1]; "sigmoid_max" its sigmoid, for maps trained with
-            per-pixel binary cross-entropy; "softmax_max" its share among the pixels of the map, for maps trained with
-            softmax cross-entropy.
+            per-pixel binary cross-entropy; "softmax_near" the mass of the map's softmax within 2 px of the peak, along
+            either axis, for maps trained with softmax cross-entropy: the chance that the landmark is there.
 
     Returns:
         uv (N, K, 2) float32 in the units of the rule, for `to_crop`, and the score (N, K) float32.
@@ -58,7 +59,7 @@ def decode(heatmaps: Array, rule: Decode, score: Score = "max") -> tuple[Array, 
         uv = np.stack([peak.x, peak.y], -1) + half + np.where(refined[:, None], 0.25 * np.sign(slope), 0.0)
     shown = seen & (peak.value > 0) if score == "max" else seen
     uv = np.where(shown[:, None], uv, middle).astype(np.float32)
-    value = np.where(seen, _score(maps, peak.value, score), 0.0).astype(np.float32)
+    value = np.where(seen, _score(maps, peak, score), 0.0).astype(np.float32)
     return uv.reshape(N, K, 2), value.reshape(N, K)
 
 
@@ -151,8 +152,9 @@ def _resized(maps: Array) -> Array:
     return np.array(large, np.float32).reshape(len(maps), _RESIZED, _RESIZED)
 
 
-def _score(maps: Array, best: Array, rule: Score) -> Array:
-    """Score (M,) of maps (M, h, w) whose maxima are `best` (M,)."""
+def _score(maps: Array, peak: "_Peak", rule: Score) -> Array:
+    """Score (M,) of maps (M, h, w)."""
+    best: Array = peak.value
     if rule == "max":
         return best
     if rule == "sigmoid_max":
@@ -160,5 +162,9 @@ def _score(maps: Array, best: Array, rule: Score) -> Array:
         sigmoid: Array = np.where(best >= 0, 1, small) / (1 + small)
         return sigmoid
     with np.errstate(over="ignore"):
-        share: Array = 1 / np.exp(maps - best[:, None, None]).sum((1, 2))
-    return share
+        mass = np.exp(maps - best[:, None, None])
+    reach = np.arange(2 * _NEAR + 1)
+    rows, columns = peak.y[:, None, None] + reach[:, None], peak.x[:, None, None] + reach
+    padded = np.pad(mass, ((0, 0), (_NEAR, _NEAR), (_NEAR, _NEAR)))
+    near: Array = padded[np.arange(len(maps))[:, None, None], rows, columns].sum((1, 2))
+    return near / mass.sum((1, 2))

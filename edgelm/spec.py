@@ -21,7 +21,7 @@ METADATA_KEY = "edgelm.spec"
 """Name of the metadata entry in ONNX `metadata_props` and in TFLite `Model.metadata`."""
 
 Decode = Literal["center", "index", "resize_argmax"]
-Score = Literal["max", "sigmoid_max", "softmax_max"]
+Score = Literal["max", "sigmoid_max", "softmax_near"]
 Side = Literal["long", "mean"]
 _MAX_SIDE = 4096
 _MAX_LANDMARKS = 1024

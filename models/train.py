@@ -4,6 +4,7 @@ Reading and augmenting samples, losses and recipes live in their own files; here
 N = batch, K = landmarks, H, W = heatmap height and width.
 """
 
+import contextlib
 import json
 import queue
 import threading
@@ -96,13 +97,30 @@ def train(options: TrainOptions, report: Callable[[Progress], None] = lambda _: 
         UsageError: unknown names, an unusable data folder, or a resume file of other options.
         EdgelmError: the loss is not finite.
     """
-    recipe = get_recipe(options.recipe)
-    epochs = options.epochs or recipe.epochs
-    torch.set_num_threads(options.threads)
+    with _tuned(options.threads):
+        return _train(options, report)
+
+
+@contextlib.contextmanager
+def _tuned(threads: int) -> Iterator[None]:
+    """Threads, and no denormals, which are slow; both are settings of the process and put back afterwards."""
+    torch_threads, cv2_threads = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
     cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(torch_threads)
+        torch.set_flush_denormal(False)
+        cv2.setNumThreads(cv2_threads)
+
+
+def _train(options: TrainOptions, report: Callable[[Progress], None]) -> Path:
+    recipe = get_recipe(options.recipe)
+    epochs = options.epochs or recipe.epochs
     entry, model, spec = create(options.name, size=options.size, seed=options.seed)
-    spec = replace(spec, score="softmax_max" if recipe.loss == "softmax" else "max")
+    spec = replace(spec, score="softmax_near" if recipe.loss == "softmax" else "max")
     landmarks = entry.config.classes
     training = load_folder(options.data / "train", landmarks)
     validation = load_folder(options.data / "val", landmarks)

@@ -11,6 +11,10 @@ from edgelm.bits import pack_weights
 from edgelm.export.ops import QUANT_CONV, quant_conv_reference
 
 Floats = NDArray[np.float32]
+ONES = ("version", "kernel_h", "kernel_w", "stride_h", "stride_w", "in_channels", "out_channels")
+PLAIN = {a.name: int(a.name in ONES) for a in QUANT_CONV.attributes}
+"""A 1x1 convolution of one channel; weight_bits and act_bits are still to be set."""
+BINARY = PLAIN | {"weight_bits": 1, "act_bits": 1, "sign_zero": 1}
 OPERANDS = ("in_scale", "in_bias", "out_scale", "out_bias")
 
 SUM_ULPS = 4

@@ -24,7 +24,7 @@ def make_spec(scheme: str = "300w68", **changes: Any) -> ModelSpec:
         crop=get_crop("hrnet_face"),
         heatmap_height=32,
         heatmap_width=24,
-        score="softmax_max",
+        score="softmax_near",
         versions={"torch": "2.7"},
         test_vector=TestVector(7, ((1.5, 2.25),) * K, (0.1,) * K, (True,) * K, 0.01, 0.02),
     )
