@@ -6,7 +6,7 @@ The steps' own work is in `capture`, `passes/`, `onnx`, `tflite` and `verify`; h
 import dataclasses
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -40,7 +40,7 @@ from edgelm.runtimes.runtime import Runtime
 from edgelm.spec import ModelSpec
 from edgelm.testvector import make_vector
 
-__all__ = ["TARGETS", "ExportReport", "Step", "export"]
+__all__ = ["TARGETS", "ExportReport", "Step", "export", "weights_sha256"]
 
 TARGETS = ("onnx", "tflite")
 _FUSE = (PackWeights, FuseRelu, FuseBatchNorm, FuseConcat)
@@ -209,18 +209,18 @@ def _weights(nodes: Sequence[ir.Node]) -> tuple[int, int]:
 
 def _final_spec(spec: ModelSpec, model: nn.Module, portable: bool) -> ModelSpec:
     """The spec as the file holds it: versions, hash of the weights and the test vector added."""
-    digest = hashlib.sha256()
-    for blob in _state(model):
-        digest.update(blob)
     versions = {name: version(name) for name in ("edgelm", "torch", "onnx", "onnxscript", "onnxsim")}
-    spec = dataclasses.replace(spec, portable=portable, versions=versions, weights_sha256=digest.hexdigest())
+    spec = dataclasses.replace(spec, portable=portable, versions=versions, weights_sha256=weights_sha256(model))
     rounding = 0.0 if spec.activation_bits == 32 else 1e-6
     return dataclasses.replace(spec, test_vector=make_vector(network_runner(model), spec, rounding=rounding))
 
 
-def _state(model: nn.Module) -> Iterator[bytes]:
-    for name, tensor in sorted(model.state_dict().items()):
-        yield name.encode() + tensor.numpy().tobytes()
+def weights_sha256(model: nn.Module) -> str:
+    """Hash of a network's weights and statistics once its layers are frozen: the same for every file made of it."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(freeze(model).state_dict().items()):
+        digest.update(name.encode() + tensor.numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _write(graph: ir.Model, spec: ModelSpec, target: str, portable: bool) -> bytes:

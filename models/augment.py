@@ -60,7 +60,7 @@ def make_batch(
     """
     H, W = spec.input.height, spec.input.width
     permutation = list(flip_permutation(spec.scheme))
-    crops = np.empty((len(samples), H, W, 3), np.float32)
+    crops = np.empty((len(samples), H, W, 3), np.uint8)
     points = np.empty((len(samples), len(spec.scheme.names), 2), np.float32)
     for i, (image, sample, seed) in enumerate(zip(images, samples, seeds, strict=True)):
         random = np.random.default_rng(seed)
@@ -99,10 +99,10 @@ def _chain(outer: NDArray[Any], inner: NDArray[Any]) -> NDArray[Any]:
     return linear
 
 
-def _jitter(crop: NDArray[np.uint8], amount: float, random: np.random.Generator) -> NDArray[np.float32]:
+def _jitter(crop: NDArray[np.uint8], amount: float, random: np.random.Generator) -> NDArray[np.uint8]:
     if amount == 0:
-        return crop.astype(np.float32)
+        return crop
     gain = 1 + random.uniform(-amount, amount, 3) / 2 + random.uniform(-amount, amount)
     offset = 255 * random.uniform(-amount, amount) / 2
     jittered: NDArray[np.float32] = np.clip(crop * gain.astype(np.float32) + np.float32(offset), 0, 255)
-    return jittered
+    return np.rint(jittered).astype(np.uint8)

@@ -15,22 +15,28 @@ from edgelm.errors import UsageError
 __all__ = ["LOSSES", "gaussian_maps", "get_loss"]
 
 
-def gaussian_maps(uv: Tensor, height: int, width: int, sigma: float) -> Tensor:
+def gaussian_maps(uv: Tensor, height: int, width: int, sigma: float, window: int | None = None) -> Tensor:
     """Gaussians exp(-d^2 / (2 sigma^2)) around landmarks.
 
     Args:
         uv: (N, K, 2) float, (x, y) in heatmap px; landmarks outside the map get an all-zero map.
         height: H.
         width: W.
-        sigma: in heatmap px; CU-Net draws exp(-d^2 / 9), that is sigma = 3 / sqrt(2).
+        sigma: in heatmap px.
+        window: side of the square around the landmark outside which the map is zero, in heatmap px; None for no limit.
+            CU-Net draws exp(-d^2 / 9) on 7 x 7 px: sigma 3 / sqrt(2), window 7.
 
     Returns:
         (N, K, H, W) float32.
     """
     x = torch.arange(width, device=uv.device) + 0.5
     y = torch.arange(height, device=uv.device) + 0.5
-    dx = torch.exp(-((x - uv[..., 0, None]) ** 2) / (2 * sigma**2))
-    dy = torch.exp(-((y - uv[..., 1, None]) ** 2) / (2 * sigma**2))
+    profiles = []
+    for place, axis in ((x, 0), (y, 1)):
+        distance = place - uv[..., axis, None]
+        profile = torch.exp(-(distance**2) / (2 * sigma**2))
+        profiles.append(profile if window is None else profile * (distance.abs() <= window / 2))
+    dx, dy = profiles
     inside = (uv >= 0).all(-1) & (uv[..., 0] < width) & (uv[..., 1] < height)
     return dy[..., :, None] * dx[..., None, :] * inside[..., None, None]
 

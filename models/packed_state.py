@@ -123,11 +123,11 @@ def unpack_state(model: nn.Module, state: dict[str, Tensor] | object) -> None:
 
 
 def _set_folded(norm: nn.BatchNorm2d, scale: Tensor, shift: Tensor) -> None:
-    """A BatchNorm that computes x * scale + shift: zero mean, and a variance that with eps makes one."""
+    """A BatchNorm that computes x * scale + shift: zero mean, and a variance that with eps makes one exactly."""
     assert norm.running_var is not None
     assert norm.running_mean is not None
     assert norm.num_batches_tracked is not None
-    norm.eps = 0.0
+    norm.eps = 1e-30  # not 0, at which torch stops before a quantized layer can say why it cannot be trained
     with torch.no_grad():
         norm.weight.copy_(scale)
         norm.bias.copy_(shift)

@@ -19,6 +19,7 @@ class Recipe:
         source: where it comes from.
         loss: a name of `edgelm.models.losses`; it is summed over the supervised U-Nets.
         sigma: of the target Gaussians in heatmap px.
+        window: side of the square that a target covers in heatmap px, None for the whole map.
         optimizer: "rmsprop" or "adamw"; AdamW's decay applies to float layers only, binary master weights get none.
         rate: learning rate at the start (rmsprop) or at the top of the warm-up (adamw).
         schedule: "drops" divides the rate by 10 at 75 % and 90 % of the epochs; "cosine" warms up over the first epoch
@@ -32,6 +33,7 @@ class Recipe:
     source: str
     loss: str
     sigma: float
+    window: int | None
     optimizer: Literal["rmsprop", "adamw"]
     rate: float
     schedule: Literal["drops", "cosine"]
@@ -48,9 +50,10 @@ RECIPES = {
     for r in (
         Recipe(
             name="cunet",
-            source="CU-Net, section 5: RMSprop 2.5e-4 with drops, mean squared error on Gaussian maps",
+            source="CU-Net, section 5: RMSprop 2.5e-4 with drops, mean squared error on exp(-d^2 / 9) over 7 x 7 px",
             loss="mse",
-            sigma=1.0,
+            sigma=3 / 2**0.5,
+            window=7,
             optimizer="rmsprop",
             rate=2.5e-4,
             schedule="drops",
@@ -63,6 +66,7 @@ RECIPES = {
             source="pixel-wise softmax cross-entropy (SDU) against soft targets; trains binary weights much sooner",
             loss="softmax",
             sigma=1.0,
+            window=None,
             optimizer="adamw",
             rate=3e-3,
             schedule="cosine",

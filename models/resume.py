@@ -54,14 +54,18 @@ def load_resume(
     path = resume_path(checkpoint)
     if not path.is_file():
         return 0
+    damaged = f"{path} is damaged; delete it to start the training again"
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         stored, epochs_done, step = str(state["fingerprint"]), int(state["epochs_done"]), int(state["step"])
     except Exception as error:  # torch.load answers damaged files with a dozen kinds of exception
-        raise ModelFileError(f"{path} is damaged; delete it to start the training again") from error
+        raise ModelFileError(damaged) from error
     if stored != fingerprint:
         raise UsageError(f"{path} belongs to a run with other options; delete it or choose another output")
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
+    try:
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise ModelFileError(damaged) from error
     schedule.last_epoch = step
     return epochs_done

@@ -209,7 +209,8 @@ def _epoch(
     model.train()
     total, began = 0.0, time.monotonic()
     for step, (x, xy) in enumerate(_ahead(load, batches)):
-        target = gaussian_maps(torch.from_numpy(xy) * scale, spec.heatmap_height, spec.heatmap_width, recipe.sigma)
+        size = spec.heatmap_height, spec.heatmap_width
+        target = gaussian_maps(torch.from_numpy(xy) * scale, *size, recipe.sigma, recipe.window)
         image = torch.from_numpy(x).to(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16, enabled=options.bfloat16):
             outputs: list[Tensor] = model(image)
