@@ -6,6 +6,7 @@ Two forms of one file: float (master weights, can be trained on) and packed (lev
 
 import dataclasses
 import io
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -110,17 +111,17 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise ModelFileError(f"{path} is not a file; make one with `edgelm new` or `edgelm train`")
     if path.stat().st_size > _MAX_BYTES:
         raise ModelFileError(f"{path} has {path.stat().st_size} bytes, a checkpoint has at most {_MAX_BYTES}")
+    foreign = (
+        f"{path} is damaged or a checkpoint of another tool; expected one written by `edgelm new` or `edgelm train`"
+    )
+    if not zipfile.is_zipfile(path):
+        raise ModelFileError(foreign)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load answers damaged files with a dozen kinds of exception
-        raise ModelFileError(
-            f"{path} cannot be read as a checkpoint ({str(error).splitlines()[0][:120] if str(error) else 'damaged'}); "
-            "expected a file written by `edgelm new` or `edgelm train`"
-        ) from error
+    except Exception as error:  # torch.load answers damaged and foreign files with a dozen kinds of exception
+        raise ModelFileError(foreign) from error
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
-        raise ModelFileError(
-            f"{path} is a checkpoint of another tool; expected one written by `edgelm new` or `edgelm train`"
-        )
+        raise ModelFileError(foreign)
     if content.get("version") != _VERSION:
         raise ModelFileError(
             f"{path} has version {content.get('version')!r}, this edgelm reads {_VERSION}; upgrade edgelm"

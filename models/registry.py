@@ -1,10 +1,11 @@
 """Model names: which network, of which size, quantized how.
 
-A name is the network and the quantization, for example `cunet8-bw`; both halves come from tables here, and every
-combination is registered. This module leaves building to the families' own files.
+A name is a network and a quantization, for example `cunet8` and `-bw`: networks are registered, quantizations come from
+the table `SCHEMES`, and every network has every one. This module leaves building to the families' own files.
 """
 
 import dataclasses
+import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,17 @@ from edgelm.errors import UsageError
 from edgelm.models.cunet import CUNet, CUNetConfig
 from edgelm.models.quantizers import QuantScheme
 
-__all__ = ["Entry", "Family", "families", "get_family", "model_names", "register", "resolve"]
+__all__ = [
+    "SCHEMES",
+    "Entry",
+    "Family",
+    "families",
+    "get_family",
+    "model_names",
+    "register_family",
+    "register_network",
+    "resolve",
+]
 
 
 @dataclass(frozen=True)
@@ -41,7 +52,7 @@ class Family:
 
 @dataclass(frozen=True)
 class Entry:
-    """A registered model: its family, hyper-parameters and quantization."""
+    """One model: its family, hyper-parameters and quantization."""
 
     name: str
     family: Family
@@ -54,7 +65,7 @@ class Entry:
 
 
 _FAMILIES: dict[str, Family] = {}
-_ENTRIES: dict[str, Entry] = {}
+_NETWORKS: dict[str, tuple[Family, Any]] = {}
 
 
 def register_family(family: Family) -> Family:
@@ -65,12 +76,11 @@ def register_family(family: Family) -> Family:
     return family
 
 
-def register(entry: Entry) -> Entry:
-    """Make a model known by name; a second one of the same name raises UsageError."""
-    if entry.name in _ENTRIES:
-        raise UsageError(f"the model {entry.name!r} is registered already")
-    _ENTRIES[entry.name] = entry
-    return entry
+def register_network(name: str, family: Family, config: Any) -> None:
+    """Make a network known by name, with every quantization; a second one of the same name raises UsageError."""
+    if name in _NETWORKS:
+        raise UsageError(f"the network {name!r} is registered already")
+    _NETWORKS[name] = family, config
 
 
 def families() -> Mapping[str, Family]:
@@ -86,15 +96,21 @@ def get_family(name: str) -> Family:
 
 
 def model_names() -> tuple[str, ...]:
-    """Every registered name, in order of registration."""
-    return tuple(_ENTRIES)
+    """Every name, network by network."""
+    return tuple(network + suffix for network in _NETWORKS for suffix in SCHEMES)
 
 
 def resolve(name: str) -> Entry:
     """Look a model up; an unknown name raises UsageError with the known ones."""
-    if name not in _ENTRIES:
-        raise UsageError(f"no model {name!r}; known are {', '.join(_ENTRIES)}")
-    return _ENTRIES[name]
+    for network, (family, config) in _NETWORKS.items():
+        suffix = name.removeprefix(network)
+        if name.startswith(network) and suffix in SCHEMES:
+            return Entry(name, family, config, SCHEMES[suffix])
+    close = difflib.get_close_matches(name, model_names(), 3)
+    raise UsageError(
+        f"no model {name!r}{'; did you mean ' + ' or '.join(close) + '?' if close else ';'} Known are the networks "
+        f"{', '.join(_NETWORKS)}, each as it is (float) or with {', '.join(filter(None, SCHEMES))}, such as cunet8-bw"
+    )
 
 
 SCHEMES: Mapping[str, QuantScheme] = {
@@ -112,10 +128,7 @@ CUNET = register_family(
     )
 )  # fmt: skip
 
-_CUNETS = {f"cunet{n}": CUNetConfig(nets=n) for n in (2, 4, 8, 16)} | {
-    f"cunet2-m{m}n{n}": CUNetConfig(nets=2, width=m, growth=n)
-    for m, n in ((64, 16), (128, 16), (128, 24), (192, 24), (192, 32))
-}
-for _size, _config in _CUNETS.items():
-    for _suffix, _scheme in SCHEMES.items():
-        register(Entry(_size + _suffix, CUNET, _config, _scheme))
+for _n in (2, 4, 8, 16):
+    register_network(f"cunet{_n}", CUNET, CUNetConfig(nets=_n))
+for _m, _n in ((64, 16), (128, 16), (128, 24), (192, 24), (192, 32)):
+    register_network(f"cunet2-m{_m}n{_n}", CUNET, CUNetConfig(nets=2, width=_m, growth=_n))
