@@ -57,7 +57,7 @@ def test_new_pack_export(empty_folder: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "complaint"),
     [
-        (["new", "cunet3-bw", "-o", "x.pt"], 2, "known are cunet2, cunet2-bw"),
+        (["new", "cunet3-bw", "-o", "x.pt"], 2, "Known are the networks cunet2"),
         (["new", NAME, "-o", "x.onnx"], 2, ".pt file"),
         (["new", NAME, "-o", "none/x.pt"], 2, "does not exist"),
         (["new", NAME, "-o", "x.pt", "--input", "50"], 2, "64"),
@@ -73,7 +73,7 @@ def test_new_pack_export(empty_folder: Path) -> None:
         (["export", "foreign.pt", "--target", "onnx", "-o", "none/x.onnx"], 2, "does not exist"),
         (["train", NAME, "none", "-o", "x.pt"], 2, "train/"),
         (["train", NAME, ".", "-o", "x.pt"], 2, "train"),
-        (["train", "cunet3-bw", ".", "-o", "x.pt"], 2, "known are"),
+        (["train", "cunet3-bw", ".", "-o", "x.pt"], 2, "Known are"),
     ],
 )
 def test_refuses(empty_folder: Path, words: list[str], code: int, complaint: str) -> None:
