@@ -167,4 +167,5 @@ def _score(maps: Array, peak: "_Peak", rule: Score) -> Array:
     rows, columns = peak.y[:, None, None] + reach[:, None], peak.x[:, None, None] + reach
     padded = np.pad(mass, ((0, 0), (_NEAR, _NEAR), (_NEAR, _NEAR)))
     near: Array = padded[np.arange(len(maps))[:, None, None], rows, columns].sum((1, 2))
-    return near / mass.sum((1, 2))
+    share: Array = near / mass.sum((1, 2))
+    return share

@@ -237,10 +237,10 @@ def _run_whole(path: Path, model: nn.Module, spec: ModelSpec) -> EndToEnd:
     """On synthetic images, and for a face model on the bundled portrait too, cropped as the runtime does it."""
     with Runtime(path) as runtime:
         photo = zoo.photo() if spec.task == "face" else None
-        images: Sequence[NDArray[np.float32]] = ()
+        images: list[NDArray[np.float32]] = []
         if photo is not None:
             portrait = read_image(photo)
-            images = runtime.crop(portrait, find_faces(portrait)[0])[0]
+            images = list(runtime.crop(portrait, find_faces(portrait)[0])[0])
         return compare_end_to_end(model, runtime.infer, spec, images)
 
 

@@ -81,11 +81,11 @@ def test_reference_equals_a_plain_loop(data: st.DataObject, seed: int) -> None:
         "pre_relu": draw(st.integers(0, 1)), "post_relu": draw(st.integers(0, 1)),
     }  # fmt: skip
     levels = random.choice([-1, 1] if bits == 1 else [-1, 0, 1], (O, kh, kw, C)).astype(np.int8)
-    x = random.integers(-3, 4, (2, C, kh + 2, kw + 3)).astype(np.float32) / 2
+    x: NDArray[np.float32] = random.integers(-3, 4, (2, C, kh + 2, kw + 3)).astype(np.float32) * np.float32(0.5)
     scale, shift = random.choice([-2, 0.5, 1], C).astype(np.float32), random.choice([-1, 0, 0.25], C).astype(np.float32)
     out_scale, out_bias = random.choice([-0.5, 1, 2], O).astype(np.float32), random.choice([0, 1], O).astype(np.float32)
-    v = x * scale[:, None, None] + shift[:, None, None]
-    v = np.maximum(v, 0) if a["pre_relu"] else v
+    v: NDArray[np.float32] = x * scale[:, None, None] + shift[:, None, None]
+    v = np.maximum(v, np.float32(0)) if a["pre_relu"] else v
     y = loop(quantize(v, act_bits, a["sign_zero"]), levels, a) * out_scale[:, None, None] + out_bias[:, None, None]
     y = np.maximum(y, 0) if a["post_relu"] else y
     residual = random.integers(-3, 4, y.shape).astype(np.float32)
