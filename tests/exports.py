@@ -1,0 +1,65 @@
+"""Checkpoints of the probe network to export, traced once for many exports."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnx_ir as ir
+import pytest
+from nets import make, probe_entry
+from torch import nn
+
+from edgelm.export import pipeline
+from edgelm.export.capture import capture
+from edgelm.export.nodes import is_quant_conv
+from edgelm.models.checkpoint import save_checkpoint
+from edgelm.models.quant_conv import freeze
+from edgelm.spec import ModelSpec
+
+
+@dataclass(frozen=True)
+class Made:
+    """A checkpoint of the probe."""
+
+    checkpoint: Path
+    model: nn.Module
+    spec: ModelSpec
+
+
+@contextmanager
+def probes(folder: Path) -> Iterator[Callable[[str], Made]]:
+    """Checkpoints by scheme. Tracing takes seconds, so that each network is traced once."""
+    known: dict[str, Made] = {}
+    traced: dict[str, onnx.ModelProto] = {}
+
+    def get(scheme: str) -> Made:
+        if scheme not in known:
+            entry = probe_entry(scheme)
+            model, spec = make(entry, seed=1)
+            save_checkpoint(folder / f"{scheme}.pt", entry, model, spec)
+            known[scheme] = Made(folder / f"{scheme}.pt", freeze(model), spec)
+        return known[scheme]
+
+    def remembered(model: nn.Module, spec: ModelSpec) -> ir.Model:
+        key = repr(model)
+        if key not in traced:
+            traced[key] = ir.to_proto(capture(model, spec))
+        return ir.from_proto(traced[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "capture", remembered)
+        yield get
+
+
+def ir_weights(model: ir.Model) -> dict[str, Any]:
+    """Packed weights by layer."""
+    found = {}
+    for node in model.graph:
+        if is_quant_conv(node):
+            assert node.inputs[0] is not None
+            assert node.inputs[0].const_value is not None
+            found[node.name or ""] = node.inputs[0].const_value.numpy()
+    return found
