@@ -113,7 +113,7 @@ def make_vector(
         moved, other = _answer(run(x * np.float32(factor)), spec)
         decided &= np.hypot(*(moved - xy).T) <= tolerance_px
         allowed = max(allowed, _SPREAD * float(np.abs(other - score).max(initial=0.0)))
-    if decided.sum() < _HELD * clear:
+    if not decided.any() or decided.sum() < _HELD * clear:
         return None
     return TestVector(
         seed=seed,

@@ -252,8 +252,9 @@ def _judge(layers: LayerCheck, whole: EndToEnd) -> None:
 
 
 def _verdict(layers: LayerCheck, whole: EndToEnd) -> str:
+    single = f"{layers.layers} layers, worst RMS error {layers.worst:.1e}; " if layers.layers else ""
     maps = (
-        f"{layers.layers} layers, worst RMS error {layers.worst:.1e}; {whole.images} images: heatmap max|d| "
+        f"{single}{whole.images} images: heatmap max|d| "
         f"{whole.heatmap_max:.1e} of {whole.heatmap_range:.3g} ({whole.heatmap_limit:.1e} allowed), "
     )
     if not whole.decidable:

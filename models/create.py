@@ -23,23 +23,23 @@ def _scheme(landmarks: int) -> LandmarkScheme:
     return LandmarkScheme(f"points{landmarks}", tuple(f"point {i}" for i in range(landmarks)), (), ())
 
 
-_POSE_SCHEMES = ("mpii16", "lsp14", "coco17")
+_POSE_CROPS = {"mpii16": "mpii", "lsp14": "lsp", "coco17": "hrnet_face"}  # hrnet_pose is for inputs of 3:4
 
 
 def default_spec(entry: Entry, size: int) -> ModelSpec:
-    """The ModelSpec of a fresh model: RGB in [0, 1], `hrnet_face` crops (or MPII's for poses), decode rule `center`."""
+    """The ModelSpec of a fresh model: RGB in [0, 1], `hrnet_face` crops (MPII, LSP: their own), decode `center`."""
     family = entry.family
     if size % family.multiple or not family.multiple <= size <= 1024:
         raise UsageError(f"{entry.name} takes a square input of {family.multiple}..1024 px in steps of "
                          f"{family.multiple}, got {size}")  # fmt: skip
     scheme = _scheme(entry.config.classes)
-    pose = scheme.name in _POSE_SCHEMES
+    pose = scheme.name in _POSE_CROPS
     return ModelSpec(
         name=entry.name,
         task="pose" if pose else "face",
         scheme=scheme,
         input=InputSpec(size, size),
-        crop=get_crop("hrnet_face"),
+        crop=get_crop(_POSE_CROPS.get(scheme.name, "hrnet_face")),
         heatmap_height=size // family.stride,
         heatmap_width=size // family.stride,
         weights=entry.scheme.weights,

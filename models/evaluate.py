@@ -1,6 +1,6 @@
 """Accuracy of a torch network on annotated faces, by the same crop, decode and metric as the runtime."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -34,15 +34,13 @@ def evaluate(model: nn.Module, spec: ModelSpec, samples: Sequence[Sample]) -> ND
     return nme(np.concatenate(found), np.stack([s.xy for s in samples]), spec.scheme.name)
 
 
-class network_runner:  # noqa: N801 used like a function
+def network_runner(model: nn.Module) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
     """A torch network as a session runs one: x (N, H, W, 3) float32 -> final heatmaps (N, K, h, w) float32."""
 
-    def __init__(self, model: nn.Module) -> None:
-        self._model = model
-
-    def __call__(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Run in eval mode without gradients."""
-        self._model.eval()
+    def run(x: NDArray[np.float32]) -> NDArray[np.float32]:
+        model.eval()
         with torch.no_grad():
-            heatmaps: NDArray[np.float32] = self._model(torch.from_numpy(x).permute(0, 3, 1, 2))[-1].numpy()
+            heatmaps: NDArray[np.float32] = model(torch.from_numpy(x).permute(0, 3, 1, 2))[-1].numpy()
         return heatmaps
+
+    return run

@@ -108,7 +108,7 @@ def resolve(name: str) -> Entry:
             return Entry(name, family, config, SCHEMES[suffix])
     close = difflib.get_close_matches(name, model_names(), 3)
     raise UsageError(
-        f"no model {name!r}{'; did you mean ' + ' or '.join(close) + '?' if close else ';'} Known are the networks "
+        f"no model {name!r}{'; did you mean ' + ' or '.join(close) + '?' if close else '.'} Known are the networks "
         f"{', '.join(_NETWORKS)}, each as it is (float) or with {', '.join(filter(None, SCHEMES))}, such as cunet8-bw"
     )
 

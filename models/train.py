@@ -94,7 +94,7 @@ def train(options: TrainOptions, report: Callable[[Progress], None] = lambda _: 
         the path of the float checkpoint of the last epoch.
 
     Raises:
-        UsageError: unknown names, an unusable data folder, or a resume file of other options.
+        UsageError: unknown names, an unusable data folder, a resume file of other options, or an output that is there.
         EdgelmError: the loss is not finite.
     """
     with _tuned(options.threads):
@@ -130,6 +130,10 @@ def _train(options: TrainOptions, report: Callable[[Progress], None]) -> Path:
     optimizer, schedule = _optimizer(model, recipe, epochs, -(-len(training) // options.batch))
     fingerprint = json.dumps({**{k: str(v) for k, v in asdict(options).items()}, "epochs": epochs}, sort_keys=True)
     start = load_resume(options.output, fingerprint, model, optimizer, schedule)
+    if start == 0 and options.output.exists():
+        raise UsageError(
+            f"{options.output} is there already, of a run that has ended; name another file, or delete it first"
+        )
     log = options.output.with_suffix(".log.jsonl")
     for epoch in range(start, epochs):
         loss = _epoch(model, spec, recipe, options, optimizer, schedule, training, images, (epoch, epochs), report)

@@ -65,7 +65,9 @@ def open_session(path: str | PathLike[str], threads: int = 1, engine: str | None
         if path.suffix.lower() == known.suffix:
             return known.open(path, threads)
     wanted = [e.suffix for e in _ENGINES.values() if engine in (None, e.name)]
-    raise UsageError(f"a model file ends in {' or '.join(wanted)}, got {path.name!r}; make one with `edgelm export`")
+    raise UsageError(
+        f"a model file ends in {' or '.join(wanted)}, got {path.name or str(path)!r}; make one with `edgelm export`"
+    )
 
 
 register_engine(Engine("onnx", ".onnx", OnnxSession, onnx_version))

@@ -55,6 +55,7 @@ class OnnxSession(Session):
             raise EngineMissingError(
                 f'{path} needs ONNX Runtime, which is not installed; run `pip install "edgelm[onnx]"`'
             ) from error
+        self._errors = _engine_errors(state)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -64,7 +65,7 @@ class OnnxSession(Session):
             if _DOMAIN in file.domains:
                 options.register_custom_ops_library(str(library_path()))
             self._engine: Any = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-        except _engine_errors(state) as error:
+        except self._errors as error:
             raise ModelFileError(f"ONNX Runtime refuses {path}: {error}") from error
         super().__init__(
             path,
@@ -87,7 +88,10 @@ class OnnxSession(Session):
             raise UsageError(f"the session of {self.path} is closed; open it again")
         image = np.ascontiguousarray(x.transpose(0, 3, 1, 2))
         batches = np.split(image, len(image)) if self._one else [image]
-        maps: NDArray[np.float32] = np.concatenate([engine.run(None, {self._input: batch})[0] for batch in batches])
+        try:
+            maps: NDArray[np.float32] = np.concatenate([engine.run(None, {self._input: batch})[0] for batch in batches])
+        except self._errors as error:
+            raise ModelFileError(f"ONNX Runtime cannot run {self.path}: {error}") from error
         return maps
 
     def close(self) -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from os import PathLike
+from threading import Lock
 from types import TracebackType
 from typing import Any
 
@@ -170,12 +171,28 @@ def _timed(times: dict[str, float], stage: str) -> Iterator[None]:
 
 @contextmanager
 def _opencv_threads(threads: int) -> Iterator[None]:
-    """OpenCV's thread count is one for the whole process, so it is put back after each call."""
+    """OpenCV's thread count is one for the whole process: of calls that overlap, the last one puts it back."""
     import cv2
 
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(threads)
+    with _opencv.lock:
+        if _opencv.calls == 0:
+            _opencv.before = cv2.getNumThreads()
+        _opencv.calls += 1
+        cv2.setNumThreads(threads)
     try:
         yield
     finally:
-        cv2.setNumThreads(before)
+        with _opencv.lock:
+            _opencv.calls -= 1
+            if _opencv.calls == 0:
+                cv2.setNumThreads(_opencv.before)
+
+
+class _OpenCV:
+    """How many calls have changed OpenCV's thread count, and what it was before the first of them."""
+
+    def __init__(self) -> None:
+        self.lock, self.calls, self.before = Lock(), 0, 1
+
+
+_opencv = _OpenCV()

@@ -50,7 +50,8 @@ class TfliteSession(Session):
             file = verify_tflite(data)
         except ModelFileError as error:
             raise ModelFileError(f"{path}: {error}") from error
-        spec = read_spec(path, file.metadata.get(METADATA_KEY))
+        description = file.metadata.get(METADATA_KEY)
+        spec = read_spec(path, None if description is None else bytes(description))
         if unknown := file.custom_ops - CUSTOM_OPS:
             raise ModelFileError(f"{path} needs the custom operators {sorted(unknown)}; upgrade edgelm")
         if len(file.inputs) != 1 or len(file.outputs) != 1:
@@ -80,10 +81,13 @@ class TfliteSession(Session):
         with self._lock:
             if self._engine is None:
                 raise UsageError(f"the session of {self.path} is closed; open it again")
-            for i in range(len(x)):
-                self._engine.set_tensor(self._input, x[i : i + 1])
-                self._engine.invoke()
-                maps.append(self._engine.get_tensor(self._output))
+            try:
+                for i in range(len(x)):
+                    self._engine.set_tensor(self._input, x[i : i + 1])
+                    self._engine.invoke()
+                    maps.append(self._engine.get_tensor(self._output))
+            except (RuntimeError, ValueError) as error:
+                raise ModelFileError(f"{self.engine_version} cannot run {self.path}: {error}") from error
         return np.concatenate(maps).transpose(0, 3, 1, 2)
 
     def close(self) -> None:

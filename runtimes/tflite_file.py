@@ -38,14 +38,14 @@ class TfliteFile:
     Attributes:
         inputs: of the graph.
         outputs: of the graph.
-        metadata: name -> bytes.
+        metadata: name -> bytes, views of the file: a hostile one may list a buffer a thousand times.
         custom_ops: names of the custom operators that it needs.
         weights_bytes: bytes of all constants, as stored.
     """
 
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
-    metadata: Mapping[str, bytes]
+    metadata: Mapping[str, bytes | memoryview]
     custom_ops: frozenset[str]
     weights_bytes: int
 
@@ -79,7 +79,7 @@ def verify_tflite(data: bytes) -> TfliteFile:
     return TfliteFile(
         inputs=tuple(tensors[i] for i in graph["inputs"]),
         outputs=tuple(tensors[i] for i in graph["outputs"]),
-        metadata={e["name"]: bytes(_pick(buffers, e["buffer"], "metadata buffer")) for e in model["metadata"]},
+        metadata={e["name"]: _pick(buffers, e["buffer"], "metadata buffer") for e in model["metadata"]},
         custom_ops=frozenset(custom_ops),
         weights_bytes=sum(len(buffers[buffer]) for buffer in set(stored.values())),
     )
@@ -130,7 +130,7 @@ def _check_inputs(name: str, inputs: Sequence[int], tensors: Sequence[TensorInfo
         ):  # grouped ones are not edgelm's
             raise damaged(f"{name} of {x} with weights {weight}")
     if name in ("SLICE", "TRANSPOSE"):
-        if any(other.dtype != "int32" for other in others):
+        if any(other.dtype != "int32" or other.shape != (len(x.shape),) for other in others):
             raise damaged(f"{name} with {others}")
         parts = [np.frombuffer(other.data, "<i4").tolist() for other in others]
         axes = list(range(len(x.shape)))

@@ -53,8 +53,10 @@ def feeds(case: Case) -> dict[str, np.ndarray[Any, Any]]:
     return values if case.residual is None else values | {"residual": case.residual}
 
 
-def session_file(spec: ModelSpec | None = SPEC, *, portable: bool = False, batch: str | int = "N") -> bytes:
-    """The .onnx twin of `session_models.tflite_file`."""
+def session_file(
+    spec: ModelSpec | None = SPEC, *, portable: bool = False, batch: str | int = "N", frozen: bool = False
+) -> bytes:
+    """The .onnx twin of `session_models.tflite_file`; a `frozen` one fails at other batches than one."""
     image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [batch, 3, 16, 12])
     out = helper.make_tensor_value_info("heatmaps", TensorProto.FLOAT, [batch, 2, 8, 6])
     operands = CASE.constants()
@@ -66,5 +68,10 @@ def session_file(spec: ModelSpec | None = SPEC, *, portable: bool = False, batch
         node = helper.make_node("Conv", ["image", "weight"], ["heatmaps"], strides=[2, 2])
     initializers = [numpy_helper.from_array(value, name) for name, value in operands.items()]
     metadata = {} if spec is None else {METADATA_KEY: dataclasses.replace(spec, portable=portable).to_json()}
-    graph = helper.make_graph([node], "two-points", [image], [out], initializers)
+    nodes = [node]
+    if frozen:
+        node.output[0] = "maps"
+        nodes.append(helper.make_node("Reshape", ["maps", "shape"], ["heatmaps"]))
+        initializers.append(numpy_helper.from_array(np.array([1, 2, 8, 6]), "shape"))
+    graph = helper.make_graph(nodes, "two-points", [image], [out], initializers)
     return write_onnx(graph, metadata, domain="" if portable else "edgelm")

@@ -11,6 +11,8 @@ pytest.importorskip("onnx", reason="export needs the extra [export]")
 typer_testing = pytest.importorskip("typer.testing", reason="the command line needs the extra [cli]")
 
 from edgelm.cli.app import app
+from edgelm.cli.train import _Reporter
+from edgelm.models.train import Progress
 
 NAME = "cunet2-m64n16-bw"  # the smallest
 
@@ -45,6 +47,9 @@ def test_new_pack_export(empty_folder: Path) -> None:
 
     again = call("pack", "small.pt", "-o", "smaller.pt")
     assert (again.exit_code, "packed already" in again.stderr) == (2, True)
+    onto_itself = call("pack", "a.pt", "-o", "./a.pt")
+    assert (onto_itself.exit_code, "would be lost" in onto_itself.stderr) == (2, True)
+    assert Path("a.pt").stat().st_size == sizes["a.pt"]
 
     result = call("export", "small.pt", "--target", "onnx", "--json")
     assert result.exit_code == 0, result.output
@@ -88,3 +93,11 @@ def test_refuses(empty_folder: Path, words: list[str], code: int, complaint: str
     assert last.startswith("edgelm: ")
     assert complaint in last
     assert sorted(empty_folder.iterdir()) == before
+
+
+def test_training_says_that_it_continues(capsys: pytest.CaptureFixture[str]) -> None:
+    for first, said in ((1, ""), (3, "continuing after epoch 2/4")):
+        with _Reporter() as report:
+            for step in (1, 2):
+                report(Progress(first, 4, step, 2, 1.0, 10.0))
+        assert capsys.readouterr().err.strip() == said

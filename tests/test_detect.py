@@ -42,6 +42,13 @@ def test_overlapping_boxes_are_merged_and_the_largest_comes_first(monkeypatch: p
     assert scores.tolist() == [1, 9]
 
 
+def test_a_face_found_twice_half_a_face_apart_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    squares = np.array([[0.0, 0, 100, 100], [5, 46, 100, 141]])
+    monkeypatch.setattr(detect, "haar_boxes", lambda image: (squares, np.array([54.9, 55.2])))
+    _, scores = detect.find_faces(NOISE)
+    assert scores.tolist() == [55.2]
+
+
 def test_detect_without_cascades(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(cv2, "CascadeClassifier")
     detect._cascade.cache_clear()

@@ -65,7 +65,7 @@ def check_report(report: ExportReport, output: Path, steps: tuple[Step, ...], sc
     assert report.weight_count == count
     assert report.weight_bytes == sum(rows * -(-row * bits // 8) for rows, row in QUANTIZED.values())
     assert report.layers is not None
-    assert report.layers.layers == (7 if bits else 1)
+    assert report.layers.layers == (7 if bits else 0)
     assert report.layers.diverging is None
     assert report.end_to_end is not None
     assert report.end_to_end.passed

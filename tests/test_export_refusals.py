@@ -15,7 +15,7 @@ import onnx_ir as ir
 from exports import Made, ir_weights, probes
 
 from edgelm.errors import EdgelmError, ModelFileError, UsageError, VerificationError
-from edgelm.export import pipeline
+from edgelm.export import layerwise, pipeline
 from edgelm.export.capture import capture, simplify
 from edgelm.export.layerwise import compare_layers
 from edgelm.export.passes import lower_portable
@@ -78,6 +78,32 @@ def test_first_diverging_layer_is_named(made: Callable[[str], Made]) -> None:
 
     check = compare_layers(source.model, graph, write, "onnx", source.spec)
     assert check.diverging == "convs.squeeze"
+
+
+@pytest.mark.parametrize("scheme", ["bw-a8", "xnor"])
+def test_a_single_wrong_weight_is_found(
+    scheme: str, made: Callable[[str], Made], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Among some ten thousand weights one changes a layer by less than a turned level may."""
+    source = made(scheme)
+    graph = simplify(capture(source.model, source.spec))
+    for fuse in pipeline._FUSE:
+        fuse()(graph)
+    monkeypatch.setattr(layerwise, "_LEVEL_LIMIT", 1.0)
+
+    def diverging() -> str | None:
+        check = compare_layers(
+            source.model, graph, lambda part: pipeline._write(part, source.spec, "onnx", False), "onnx", source.spec
+        )
+        return check.diverging
+
+    assert diverging() is None
+    (node,) = (n for n in graph.graph if n.name == "convs.deep")
+    assert node.inputs[0] is not None
+    weight = ir_weights(graph)["convs.deep"].copy()
+    weight[3, 4] ^= 1
+    node.inputs[0].const_value = ir.tensor(weight, name=node.inputs[0].name)
+    assert diverging() == "convs.deep"
 
 
 def test_wrong_head_is_found(made: Callable[[str], Made], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

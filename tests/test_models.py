@@ -216,6 +216,13 @@ def test_default_scheme(landmarks: int, scheme: str) -> None:
     assert (spec.heatmap_height, spec.heatmap_width) == (64, 64)
 
 
+@pytest.mark.parametrize(("landmarks", "crop"), [(68, "hrnet_face"), (16, "mpii"), (14, "lsp"), (17, "hrnet_face")])
+def test_default_crop(landmarks: int, crop: str) -> None:
+    spec = default_spec(resolve("cunet2").with_landmarks(landmarks), 256)
+    assert spec.crop.preset == crop
+    assert spec.task == ("face" if landmarks == 68 else "pose")
+
+
 @pytest.mark.parametrize("size", [0, 100, 4096])
 def test_default_spec_refuses_sizes(size: int) -> None:
     with pytest.raises(UsageError, match="steps of 64"):

@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 from session_models import SPEC, crops, heatmaps, portable_heatmaps, tflite_file
 
 from edgelm.errors import EdgelmError, EngineMissingError, ModelFileError, UsageError
+from edgelm.export.tflite_file import Model, Operator, Tensor, constant, write_model
 from edgelm.runtimes import base, tflite
 from edgelm.runtimes.base import Session
 from edgelm.runtimes.engines import Engine, engines, open_session, register_engine
 from edgelm.runtimes.onnx import onnx_version
 from edgelm.runtimes.onnx_file import OnnxFile, read_onnx
 from edgelm.runtimes.tflite import tflite_version
+from edgelm.spec import METADATA_KEY
 
 GOLDEN = Path(__file__).parent / "golden"
 PORTABLE_TOLERANCE = 1e-5
@@ -168,6 +170,34 @@ def test_foreign_onnx(write: FromBytes) -> None:
         np.testing.assert_array_equal(session.run(crops(3)), heatmaps(crops(3)))
 
 
+@pytest.mark.skipif(tflite_version() is None, reason="no TFLite engine is installed")
+def test_tflite_fails_while_it_runs(write: FromBytes) -> None:
+    tensors = [Tensor("image", (1, 16, 12, 3), "int32"), Tensor("floats", (1, 16, 12, 3))]
+    tensors += [Tensor("heatmaps", (1, 8, 6, 2)), constant("shape", np.array([1, 8, 6, 2], np.int32))]
+    tensors.append(constant("begin", np.zeros(4, np.int32)))
+    nodes = [
+        Operator("CAST", ("image",), ("floats",)),
+        Operator("SLICE", ("floats", "begin", "shape"), ("heatmaps",)),
+    ]
+    metadata = {METADATA_KEY: dataclasses.replace(SPEC, portable=True).to_json().encode()}
+    file = write_model(Model(tensors, nodes, ("image",), ("heatmaps",), metadata))
+    session = open_session(write("two.tflite", file))
+    with session, pytest.raises(ModelFileError, match=r"cannot run .*two.tflite: Cannot set tensor"):
+        session.run(crops(1))
+
+
+@pytest.mark.skipif(onnx_version() is None, reason="ONNX Runtime is not installed")
+def test_onnx_fails_while_it_runs(write: FromBytes) -> None:
+    if importlib.util.find_spec("onnx") is None:
+        pytest.skip("this model is made with the onnx package")
+    from onnx_cases import session_file
+
+    with open_session(write("two.onnx", session_file(frozen=True))) as session:
+        np.testing.assert_array_equal(session.run(crops(1)), heatmaps(crops(1)))
+        with pytest.raises(ModelFileError, match=r"ONNX Runtime cannot run .*two.onnx: "):
+            session.run(crops(2))
+
+
 @pytest.mark.parametrize("threads", [0, -1, 65, True, 1.0])
 @pytest.mark.parametrize("engine", ENGINES)
 def test_threads(write: FromBytes, engine: str, threads: int) -> None:
@@ -180,6 +210,8 @@ def test_unknown_engine_and_suffix(write: FromBytes) -> None:
         open_session(write("two.onnx", b""), engine="gpu")
     with pytest.raises(UsageError, match=r"ends in .onnx or .tflite, got 'photo.jpg'"):
         open_session(write("photo.jpg", b""))
+    with pytest.raises(UsageError, match=r"ends in .onnx or .tflite, got '\.'"):
+        open_session(".")
     with pytest.raises(UsageError, match=r"ends in .tflite, got 'two.onnx'"):
         open_session(write("two.onnx", b""), engine="tflite")
     with pytest.raises(UsageError, match="'onnx' is registered already"):

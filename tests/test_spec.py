@@ -4,6 +4,7 @@ import dataclasses
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from edgelm.crops import crop_names, get_crop
 from edgelm.errors import ModelFileError
 from edgelm.schemes import get_scheme, scheme_names
 from edgelm.spec import InputSpec, ModelSpec, TestVector
+from edgelm.testvector import make_vector
 
 
 def make_spec(scheme: str = "300w68", **changes: Any) -> ModelSpec:
@@ -182,3 +184,9 @@ def test_no_mutation_escapes_as_another_error(data: st.DataObject) -> None:
 def test_truncation(cut: int) -> None:
     with pytest.raises(ModelFileError):
         ModelSpec.from_json(make_spec("lsp14").to_json()[: -cut - 1])
+
+
+def test_no_test_vector_where_nothing_is_decidable() -> None:
+    """It would accept a device that answers NaN, whose score is 0 too."""
+    spec = make_spec(score="max")
+    assert make_vector(lambda _: np.zeros((1, 68, 32, 24), np.float32), spec) is None

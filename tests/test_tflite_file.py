@@ -229,6 +229,19 @@ def test_noise(data: bytes) -> None:
     assert isinstance(read(b"\x08\0\0\0TFL3" + data), TfliteFile | None)
 
 
+def test_long_constants_are_not_spelled_out() -> None:
+    tensors = [Tensor("x", X.shape), Tensor("y", X.shape), constant("far", np.zeros(1 << 16, np.int32))]
+    for operator in (Operator("SLICE", ("x", "far", "far"), ("y",)), Operator("TRANSPOSE", ("x", "far"), ("y",))):
+        with pytest.raises(ModelFileError) as caught:
+            verify_tflite(write_model(Model(tensors, [operator], ("x",), ("y",))))
+        assert len(str(caught.value)) < 1000
+
+
+def test_metadata_is_not_copied() -> None:
+    """A hostile file may list one buffer a thousand times."""
+    assert isinstance(verify_tflite(sample()).metadata["more"], memoryview)
+
+
 def test_cut_weights_are_noticed() -> None:
     """The engine would read past the end of such a file."""
     with pytest.raises(ModelFileError, match="damaged or not edgelm's"):

@@ -1,5 +1,6 @@
 """QuantConv2d inside TFLite equals the reference, and what cannot run is refused in words."""
 
+import multiprocessing
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from typing import Any
@@ -24,7 +25,7 @@ def nhwc(values: Any) -> Any:
     return np.ascontiguousarray(values.transpose(0, 2, 3, 1))
 
 
-def qconv_model(case: Case, *, constants: bool = True, options: bytes | None = None) -> bytes:
+def qconv_model(case: Case, *, constants: bool = True, options: bytes | None = None, output: str = "float32") -> bytes:
     """A graph of one QuantConv2d with inputs x0, x1, ... (and residual, weight where not constant) and the output y."""
     operands = case.constants()
     inputs = {f"x{i}": nhwc(value).shape for i, value in enumerate(case.x)}
@@ -38,7 +39,7 @@ def qconv_model(case: Case, *, constants: bool = True, options: bytes | None = N
         inputs["weight"] = case.weight.shape
     tensors += [constant(name, value) for name, value in operands.items()]
     N, O, OH, OW = case.output_shape()
-    tensors.append(Tensor("y", (N, OH, OW, O)))
+    tensors.append(Tensor("y", (N, OH, OW, O), output))
     given = QUANT_CONV.options(case.attributes) if options is None else options
     node = Operator("edgelm.QuantConv2d", tuple(names), ("y",), custom_options=given)
     return write_model(Model(tensors, [node], tuple(inputs), ("y",)))
@@ -124,6 +125,33 @@ def test_node_among_builtins() -> None:
     want = Case(case.attributes, case.weight, (first * first,), case.operands).reference()
     y = opened.get_tensor(opened.get_output_details()[0]["index"])
     np.testing.assert_array_equal(y.transpose(0, 3, 1, 2), want)
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # since Python 3.12
+def test_fork() -> None:
+    """A child has the interpreter but not the pool's threads: it runs and frees it all the same."""
+    case = make_case(H=30, W=30)
+    opened = [interpreter(qconv_model(case), 2)]
+    case.check(run(opened[0], case))
+
+    def work() -> None:
+        case.check(run(opened[0], case))
+        opened.clear()
+
+    child = multiprocessing.get_context("fork").Process(target=work)
+    child.start()
+    child.join(30)
+    if (code := child.exitcode) is None:
+        child.kill()
+    assert code == 0
+    case.check(run(opened[0], case))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float16", "int64"])
+def test_output_must_be_float(dtype: str) -> None:
+    """The engine makes room for what the file says."""
+    with pytest.raises(RuntimeError, match="edgelm: QuantConv2d: y must be float32; export the model again"):
+        interpreter(qconv_model(make_case(), output=dtype))
 
 
 def test_weights_must_be_constant() -> None:

@@ -269,3 +269,12 @@ def test_schedules(recipe: str, rates: list[float] | None) -> None:
 def test_bfloat16(data: Path, tmp_path: Path) -> None:
     path = train(options(data, tmp_path, bfloat16=True, epochs=1))
     assert all(t.dtype in (torch.float32, torch.int64) for t in weights(path).values())
+
+
+def test_a_finished_run_is_not_overwritten(data: Path, tmp_path: Path) -> None:
+    given = options(data, tmp_path, epochs=1)
+    train(given)
+    before = given.output.read_bytes()
+    with pytest.raises(UsageError, match="is there already, of a run that has ended; name another file"):
+        train(given)
+    assert given.output.read_bytes() == before

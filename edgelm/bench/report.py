@@ -75,7 +75,9 @@ def plan(models: Sequence[str | Path]) -> list[tuple[Path, str]]:
         readers = [engine for engine in engines() if engine.suffix == path.suffix.lower()]
         if not readers:
             suffixes = " or ".join(engine.suffix for engine in engines())
-            raise UsageError(f"a model file ends in {suffixes}, got {path.name!r}; make one with `edgelm export`")
+            raise UsageError(
+                f"a model file ends in {suffixes}, got {path.name or str(path)!r}; make one with `edgelm export`"
+            )
         if not path.is_file():
             raise ModelFileError(f"{path} is {'not a file' if path.exists() else 'not there'}; expected a model file")
         able = [(path, engine.name) for engine in readers if engine.version() is not None]

@@ -59,8 +59,10 @@ def pack(
     it = load_checkpoint(checkpoint)
     if it.packed:
         raise UsageError(f"{checkpoint} is packed already")
-    written = save_checkpoint(output, it.entry, it.model, it.spec, packed=True, notes=it.notes)
+    if output.resolve() == checkpoint.resolve():
+        raise UsageError(f"{checkpoint} would be lost, and what is packed cannot be trained further; name another file")
     before = checkpoint.stat().st_size
+    written = save_checkpoint(output, it.entry, it.model, it.spec, packed=True, notes=it.notes)
     typer.echo(f"wrote {output}: {written / 1e6:.2f} MB, was {before / 1e6:.2f} MB ({before / written:.1f}x)")
 
 

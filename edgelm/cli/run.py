@@ -13,7 +13,7 @@ __all__ = ["register"]
 
 Model = Annotated[Path, typer.Argument(help="A model file: .onnx or .tflite.")]
 Threads = Annotated[int, typer.Option(help="Threads of the engine.")]
-Engine = Annotated[str | None, typer.Option(help="Engine to use where several read the file; see `edgelm doctor`.")]
+Engine = Annotated[str | None, typer.Option(help="onnx or tflite; by default the suffix says it.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

@@ -59,6 +59,7 @@ class _Reporter:
         self._bar = Bar(*columns, console=self._console, disable=not sys.stderr.isatty(), transient=True)
         self._task = self._bar.add_task("reading the photos", total=None)
         self._spoke = time.monotonic()
+        self._begun = False
 
     def __enter__(self) -> "_Reporter":
         self._bar.start()
@@ -68,6 +69,9 @@ class _Reporter:
         self._bar.stop()
 
     def __call__(self, at: "Progress") -> None:
+        if not self._begun and at.epoch > 1:
+            self._say(f"continuing after epoch {at.epoch - 1}/{at.epochs}")
+        self._begun = True
         if at.nme is not None:
             self._say(f"epoch {at.epoch}/{at.epochs}  loss {at.loss:.5f}  val NME {at.nme:.2f} %")
             return

@@ -31,10 +31,10 @@ class Clean(ir.passes.InPlacePass):
                 node.name = f"n{index}"
             node.doc_string = None
             node.metadata_props.clear()
-            for value in node.outputs:
+            for place, value in enumerate(node.outputs):
                 value.metadata_props.clear()
                 if id(value) not in kept:
-                    value.name = f"t{index}"
+                    value.name = f"t{index}_{place}" if place else f"t{index}"
         for value in (*graph.inputs, *graph.initializers.values()):
             value.metadata_props.clear()
         graph.name, graph.doc_string, model.doc_string = "edgelm", None, None

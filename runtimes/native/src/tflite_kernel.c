@@ -179,6 +179,8 @@ static TfStatus kernel_prepare(TfContext* context, TfNode* node) {
   if (edgelm_qconv_out_size(self->conv, H, W, &OH, &OW) != 0)
     FAIL(context, "a padded input of %dx%d px is smaller than the kernel, or too large", (int)W, (int)H);
   const int out[RANK] = {N, OH, OW, self->out_channels};
+  if (self->output < 0 || context->tensors[self->output].type != TF_FLOAT32)
+    FAIL(context, "y must be float32; export the model again"); /* the engine makes room for what the file says */
   if (self->residual >= 0 && check_input(context, self->residual, "residual", out) != TF_OK) return TF_ERROR;
 
   const int threads = context->recommended_threads;
