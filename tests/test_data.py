@@ -1,4 +1,4 @@
-"""Annotations, training samples, targets and metrics mean the same places as the runtime's crops and decoding."""
+"""Annotations and training samples mean the same places as the runtime's crops and decoding."""
 
 from dataclasses import replace
 from pathlib import Path
