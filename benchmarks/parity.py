@@ -108,7 +108,7 @@ def main() -> int:
     if options.json:
         print(json.dumps({"torch_nme": error, "points": points, "files": [asdict(r) for r in rows]}, indent=2))
     else:
-        print(f"torch: NME {error:.3f} % on {points} points")
+        print(f"torch: NME {error:.3f} % on {points} points; checkpoint {options.checkpoint.stat().st_size} bytes")
         print("| file | bytes | NME % | within 0.05 px | differing | of those ties | max px |")
         print("|---|---|---|---|---|---|---|")
         for r in rows:

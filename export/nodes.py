@@ -31,8 +31,8 @@ FIRST_X = _NAMES.index("x")
 
 def constant(graph: ir.Graph, name: str, array: NDArray[Any]) -> ir.Value:
     """A new initializer of the graph."""
-    value = ir.Value(name=name, const_value=ir.tensor(array, name=name))
-    value.shape, value.dtype = ir.Shape(array.shape), value.const_value.dtype  # type: ignore[union-attr]
+    tensor = ir.tensor(array, name=name)
+    value = ir.Value(name=name, const_value=tensor, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype))
     graph.register_initializer(value)
     return value
 

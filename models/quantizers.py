@@ -9,7 +9,7 @@ O = output channels, I = input channels, sigma = 2^(1-k) for k bits.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -58,16 +58,16 @@ class _Sign(torch.autograd.Function):
     """sign with a chosen value at 0 and a straight-through gradient."""
 
     @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, zero: float, polynomial: bool) -> Tensor:
+    def forward(ctx: Any, x: Tensor, zero: float, polynomial: bool) -> Tensor:
         ctx.save_for_backward(x)
-        ctx.polynomial = polynomial  # type: ignore[attr-defined]  # torch's way to keep plain values
+        ctx.polynomial = polynomial
         return torch.where(x < 0, -1.0, torch.where(x > 0, 1.0, zero)).to(x.dtype)
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        (x,) = ctx.saved_tensors  # type: ignore[attr-defined]
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (x,) = ctx.saved_tensors
         inside = x.abs() < 1
-        slope = (2 - 2 * x.abs()) if ctx.polynomial else torch.ones_like(x)  # type: ignore[attr-defined]
+        slope = (2 - 2 * x.abs()) if ctx.polynomial else torch.ones_like(x)
         return gradients[0] * slope * inside, None, None
 
 
@@ -75,14 +75,14 @@ class _Grid(torch.autograd.Function):
     """q(x, k) = clip(sigma * round(x / sigma), -1 + sigma, 1 - sigma); the gradient passes where -1 < x < 1."""
 
     @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, steps: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, steps: float) -> Tensor:
         ctx.save_for_backward(x)
         levels = (x * steps).round().clamp(1 - steps, steps - 1)
         return torch.nan_to_num(levels, nan=0.0) / steps
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, *gradients: Tensor) -> tuple[Tensor, None]:
-        (x,) = ctx.saved_tensors  # type: ignore[attr-defined]
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (x,) = ctx.saved_tensors
         return gradients[0] * (x.abs() < 1), None
 
 
@@ -93,11 +93,11 @@ class _Instead(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, w: Tensor, levels: Tensor) -> Tensor:
+    def forward(ctx: Any, w: Tensor, levels: Tensor) -> Tensor:
         return levels.clone()
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, *gradients: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         return gradients[0], None
 
 

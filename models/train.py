@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgelm.errors import EdgelmError, UsageError
+from edgelm.images import read_image
 from edgelm.models.augment import make_batch
 from edgelm.models.checkpoint import save_checkpoint
 from edgelm.models.create import create
@@ -125,7 +126,7 @@ def _train(options: TrainOptions, report: Callable[[Progress], None]) -> Path:
     training = load_folder(options.data / "train", landmarks)
     validation = load_folder(options.data / "val", landmarks)
     normalizers(np.stack([s.xy for s in validation]), spec.scheme.name)  # refuses a scheme without NME before the hours
-    images = [_read(s) for s in training]
+    images = [read_image(s.path) for s in training]
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
     optimizer, schedule = _optimizer(model, recipe, epochs, -(-len(training) // options.batch))
     fingerprint = json.dumps({**{k: str(v) for k, v in asdict(options).items()}, "epochs": epochs}, sort_keys=True)
@@ -151,13 +152,6 @@ def _train(options: TrainOptions, report: Callable[[Progress], None]) -> Path:
         report(Progress(epoch + 1, epochs, 0, 0, loss, 0.0, error))
     resume_path(options.output).unlink(missing_ok=True)
     return options.output
-
-
-def _read(sample: Sample) -> NDArray[np.uint8]:
-    image = cv2.imread(str(sample.path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise UsageError(f"{sample.path} is not an image that OpenCV can read")
-    return image  # type: ignore[return-value]  # OpenCV's stub widens the dtype
 
 
 def _optimizer(

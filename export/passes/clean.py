@@ -21,9 +21,8 @@ class Clean(ir.passes.InPlacePass):
         RemoveUnusedOpsetsPass()(model)
         graph = model.graph
         kept = {id(v) for v in (*graph.inputs, *graph.outputs)}
-        constants = [v for v in graph.initializers.values() if not v.uses()]
-        for value in constants:
-            del graph.initializers[value.name]  # type: ignore[arg-type]  # registered, so it has a name
+        for name in [name for name, value in graph.initializers.items() if not value.uses()]:
+            del graph.initializers[name]
         for index, value in enumerate(list(graph.initializers.values())):
             value.name = f"c{index}"
         for index, node in enumerate(graph):
