@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from edgelm.errors import ModelFileError
 
-__all__ = ["METADATA_KEY", "CropSpec", "InputSpec", "LandmarkScheme", "ModelSpec", "TestVector"]
+__all__ = ["METADATA_KEY", "CropSpec", "ExportOptions", "InputSpec", "LandmarkScheme", "ModelSpec", "TestVector"]
 
 METADATA_KEY = "edgelm.spec"
 """Name of the metadata entry in ONNX `metadata_props` and in TFLite `Model.metadata`."""
@@ -98,6 +98,28 @@ class TestVector:
 
 
 @dataclass(frozen=True)
+class ExportOptions:
+    """How the network was turned into operators; the defaults describe a file that says nothing about it.
+
+    Attributes:
+        ops: "graph": a piece of the network is one operator; "layers": a convolution is.
+        real: who computes convolutions with real weights: the engine, or edgelm with float or int8 weights; the latter
+            on 8-bit inputs, and the last head stays float.
+        activations: what quantized convolutions see in a network trained with float activations: these, or 8 or 13
+            bits of them.
+    """
+
+    ops: Literal["graph", "layers"] = "layers"
+    real: Literal["float", "int8", "engine"] = "engine"
+    activations: Literal["float", "int8", "int13"] = "float"
+
+    @property
+    def lossy(self) -> bool:
+        """Whether the file computes less exactly than the network it was made of."""
+        return self.real == "int8" or self.activations != "float"
+
+
+@dataclass(frozen=True)
 class ModelSpec:
     """The self-description of one landmark model."""
 
@@ -115,6 +137,7 @@ class ModelSpec:
     weights: str = "float"
     activation_bits: int = 32
     portable: bool = False
+    options: ExportOptions = ExportOptions()
     weights_sha256: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     test_vector: TestVector | None = None

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgelm.bits import pack_weights
-from edgelm.export.nodes import is_quant_conv, operand
+from edgelm.export.nodes import is_packed, operand
 from edgelm.models.evaluate import network_runner
 from edgelm.models.quant_conv import QuantConv2d
 from edgelm.runtimes.native import library_path
@@ -57,7 +57,7 @@ class LayerCheck:
 def cut(model: ir.Model) -> ir.Model:
     """A copy of the graph with every QuantConv2d's output exposed, and its readers fed from an input of its name."""
     copy = ir.from_proto(ir.to_proto(model))
-    for node in [n for n in copy.graph if is_quant_conv(n)]:
+    for node in [n for n in copy.graph if is_packed(n)]:
         made = node.outputs[0]
         fed = ir.Value(name=f"{node.name}.fed", shape=made.shape, type=made.type)
         for reader, index in made.uses():
@@ -72,15 +72,15 @@ def compare_layers(model: nn.Module, graph: ir.Model, write: Write, target: str,
     """Compare the layers of a graph on an engine with torch's.
 
     Args:
-        model: the frozen torch network.
-        graph: after the fusing passes.
+        model: the frozen torch network, or what `edgelm.export.lossy.simulate` made of it.
+        graph: after the fusing passes, not grouped.
         write: makes the target's file of a graph.
         target: "onnx" or "tflite".
         spec: of the network.
     """
     x = synthetic_input(1, spec.input.height, spec.input.width)
     outputs, heatmaps = _torch_outputs(model, x)
-    named = [n.name or "" for n in graph.graph if is_quant_conv(n)]
+    named = [n.name or "" for n in graph.graph if is_packed(n)]
     feeds = {"image": x.transpose(0, 3, 1, 2), **{f"{name}.fed": outputs[name] for name in named}}
     run = {"onnx": _run_onnx, "tflite": _run_tflite}[target]
     parts = cut(graph)
@@ -88,7 +88,7 @@ def compare_layers(model: nn.Module, graph: ir.Model, write: Write, target: str,
     expected = {**{f"{name}.made": outputs[name] for name in named}, "heatmaps": heatmaps}
     if not named:
         del expected["heatmaps"]  # nothing was cut: they are as deep as the network, and the end-to-end look is theirs
-    limit = _FLOAT_LIMIT if spec.activation_bits == 32 else _LEVEL_LIMIT
+    limit = _FLOAT_LIMIT if spec.activation_bits == 32 and not spec.options.lossy else _LEVEL_LIMIT
     worst, exact, diverging = 0.0, 0, _wrong_weights(model, graph)
     for name, values in expected.items():
         error = _relative_rms(found[name], values)
@@ -103,7 +103,7 @@ def _wrong_weights(model: nn.Module, graph: ir.Model) -> str | None:
     """The first layer whose packed levels are not torch's, bit for bit: a single one hides below any float limit."""
     layers = {m.layer: m for m in model.modules() if isinstance(m, QuantConv2d)}
     for node in graph.graph:
-        if is_quant_conv(node):
+        if is_packed(node):
             layer = layers[node.name or ""]
             levels = layer.weight.permute(0, 2, 3, 1).to(torch.int8).contiguous().numpy()
             packed = operand(node, "weight")

@@ -1,26 +1,35 @@
-"""QuantConv2d nodes and constants in an ONNX graph: made and read in one place.
+"""QuantConv2d and QuantGraph nodes and constants in an ONNX graph: made and read in one place.
 
-The op itself is defined in `edgelm.export.ops`; passes use these helpers instead of operand positions.
+The ops themselves are defined in `edgelm.export.ops`; passes use these helpers instead of operand positions.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgelm.errors import EdgelmError
-from edgelm.export.ops import DOMAIN, QUANT_CONV
+from edgelm.export.ops import DOMAIN, QUANT_CONV, QUANT_GRAPH
+from edgelm.export.quant_graph import Program, encode
 
 __all__ = [
     "FIRST_X",
     "attributes_of",
+    "channels_of",
     "constant",
     "constant_of",
+    "is_builtin",
+    "is_ours",
+    "is_packed",
     "is_quant_conv",
+    "is_quant_graph",
     "operand",
     "quant_conv",
+    "quant_graph",
+    "readers",
+    "same_shape",
+    "set_attributes",
     "set_operand",
 ]
 
@@ -50,6 +59,26 @@ def is_quant_conv(node: ir.Node | None) -> bool:
     return node is not None and node.domain == DOMAIN and node.op_type == QUANT_CONV.name
 
 
+def is_packed(node: ir.Node) -> bool:
+    """Whether the node is a convolution whose weights the network was trained to have in one or two bits."""
+    return is_quant_conv(node) and attributes_of(node)["weight_bits"] < 8
+
+
+def is_quant_graph(node: ir.Node | None) -> bool:
+    """Whether the node is the custom op for a piece of a network."""
+    return node is not None and node.domain == DOMAIN and node.op_type == QUANT_GRAPH.name
+
+
+def is_ours(node: ir.Node) -> bool:
+    """Whether the node is either of edgelm's custom ops."""
+    return is_quant_conv(node) or is_quant_graph(node)
+
+
+def is_builtin(node: ir.Node | None, op_type: str) -> bool:
+    """Whether the node is ONNX's own op of this name."""
+    return node is not None and node.op_type == op_type and not node.domain
+
+
 def quant_conv(
     attributes: Mapping[str, int], operands: Mapping[str, ir.Value | None], x: Sequence[ir.Value], output: str
 ) -> ir.Node:
@@ -61,6 +90,34 @@ def quant_conv(
     return node
 
 
+def quant_graph(program: Program, x: Sequence[ir.Value], graph: ir.Graph, name: str) -> ir.Node:
+    """A QuantGraph node of this name with its constants; its outputs are still without names and shapes."""
+    words, data = encode(program)
+    constants = [constant(graph, f"{name}_program", words), constant(graph, f"{name}_data", data)]
+    outputs = len(program.outputs)
+    return ir.node(QUANT_GRAPH.name, [*constants, *x], domain=DOMAIN, num_outputs=outputs, name=name)
+
+
+def readers(value: ir.Value) -> list[ir.Node]:
+    """The nodes that read a value, each as often as it does."""
+    return [use.node for use in value.uses()]
+
+
+def channels_of(value: ir.Value | None) -> int:
+    """C of an activation (N, C, H, W), or -1 where the graph does not say."""
+    shape = value.shape if value is not None else None
+    side = shape[1] if shape is not None and len(shape) == 4 else None
+    return side if isinstance(side, int) else -1
+
+
+def same_shape(a: ir.Value | None, b: ir.Value | None) -> bool:
+    """Whether two activations are known to have one shape."""
+    if a is None or b is None or a.shape is None or b.shape is None or len(a.shape) != 4:
+        return False
+    sides = [str(side) for side in a.shape]
+    return sides == [str(side) for side in b.shape] and "None" not in sides
+
+
 def attributes_of(node: ir.Node) -> dict[str, int]:
     """The attributes of a QuantConv2d node, checked against the record."""
     attributes = {name: attribute.as_int() for name, attribute in node.attributes.items()}
@@ -68,12 +125,19 @@ def attributes_of(node: ir.Node) -> dict[str, int]:
     return attributes
 
 
-def operand(node: ir.Node, name: str) -> NDArray[np.float32] | None:
+def set_attributes(node: ir.Node, **changes: int) -> None:
+    """Change attributes of a QuantConv2d node and check them."""
+    for name, value in changes.items():
+        node.attributes[name] = ir.AttrInt64(name, value)
+    attributes_of(node)
+
+
+def operand(node: ir.Node, name: str) -> NDArray[Any] | None:
     """A constant operand of a QuantConv2d node, or None where it is absent."""
     value = node.inputs[_NAMES.index(name)]
     return None if value is None else constant_of(value, f"QuantConv2d's {name}")
 
 
-def set_operand(node: ir.Node, name: str, value: ir.Value) -> None:
-    """Give a QuantConv2d node one more of its optional operands."""
+def set_operand(node: ir.Node, name: str, value: ir.Value | None) -> None:
+    """Give a QuantConv2d node an operand, in place of the one it may have."""
     node.replace_input_with(_NAMES.index(name), value)

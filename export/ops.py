@@ -1,114 +1,100 @@
 """One record for each custom op of the domain `edgelm`, op-set version 1: THE definition of what it computes.
 
 The ONNX node, the TFLite custom options, the C struct `edgelm_qconv_attrs`, the table in docs/ops.md and the tests
-derive from these records. This module needs numpy alone; the graph passes that make such nodes live beside it.
+derive from these records. This module needs numpy alone; the graph passes that make such nodes live beside it, and what
+a QuantGraph computes, a program of convolutions, is in `edgelm.export.quant_graph`.
 
 N = batch, C = input channels, O = output channels, H, W = input height and width, OH, OW = output height and width.
 """
 
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgelm.bits import unpack_weights
+from edgelm.bits import WEIGHT_BITS, unpack_weights
 from edgelm.errors import UsageError
+from edgelm.export.record import DOMAIN, Attribute, Input, OpRecord, Rule
 
-__all__ = ["DOMAIN", "OPSET", "QUANT_CONV", "Attribute", "Input", "OpRecord", "quant_conv_reference", "quantize"]
+__all__ = [
+    "DOMAIN",
+    "OPSET",
+    "QUANT_CONV",
+    "QUANT_GRAPH",
+    "documentation",
+    "quant_conv_reference",
+    "quantize",
+]
 
-DOMAIN = "edgelm"
 OPSET = 1
 Floats = NDArray[np.float32]
 
 
-@dataclass(frozen=True)
-class Attribute:
-    """One integer attribute: an ONNX INT of this name, and one little-endian int32 at its place in TFLite's options."""
-
-    name: str
-    allowed: tuple[int, int]
-    meaning: str
-
-
-@dataclass(frozen=True)
-class Input:
-    """One operand, in ONNX's and TFLite's order; optional ones are '' in ONNX and -1 in TFLite."""
-
-    name: str
-    dtype: str
-    shape: str
-    meaning: str
-    optional: bool = False
-    constant: bool = True
-
-
-@dataclass(frozen=True)
-class OpRecord:
-    """A custom op: its name, attributes in file order and operands in file order (the last may repeat)."""
-
-    name: str
-    attributes: tuple[Attribute, ...]
-    inputs: tuple[Input, ...]
-    output: str
-
-    def options(self, attributes: Mapping[str, int]) -> bytes:
-        """TFLite custom options: the attributes as little-endian int32, in the record's order.
-
-        Raises:
-            UsageError: an attribute is missing, unknown or out of range.
-        """
-        self.check(attributes)
-        return np.array([attributes[a.name] for a in self.attributes], "<i4").tobytes()
-
-    def check(self, attributes: Mapping[str, int]) -> None:
-        """Raise UsageError unless exactly the record's attributes are given, each in its range."""
-        known = [a.name for a in self.attributes]
-        if set(attributes) != set(known):
-            missing, unknown = sorted(set(known) - set(attributes)), sorted(set(attributes) - set(known))
-            raise UsageError(f"{self.name}: missing attributes {missing}, unknown {unknown}")
-        for a in self.attributes:
-            low, high = a.allowed
-            if not low <= attributes[a.name] <= high:
-                raise UsageError(f"{self.name}: {a.name} is {low}..{high}, got {attributes[a.name]}")
-
-    def markdown(self) -> str:
-        """The record as a page of documentation."""
-        lines = [f"# {DOMAIN}::{self.name}, op-set version {OPSET}", "", "Made by `python -m edgelm.export.ops`."]
-        lines += ["", "| operand | type | shape | |", "|---|---|---|---|"]
-        for i in self.inputs:
-            kind = ("optional" if i.optional else "required") + (", constant" if i.constant else "")
-            lines.append(f"| `{i.name}` | {i.dtype} | {i.shape} | {kind}; {i.meaning} |")
-        lines += ["", f"Output: {self.output}.", "", "| attribute | range | |", "|---|---|---|"]
-        lines += [f"| `{a.name}` | {a.allowed[0]}..{a.allowed[1]} | {a.meaning} |" for a in self.attributes]
-        return "\n".join(lines) + "\n"
-
-
 _SIDE = 1 << 16
+_MOST_WEIGHTS = 1 << 24
+
+
+def _pad_rule(pad: str, axis: str) -> Rule:
+    text = f"{pad} is less than the dilated kernel, (kernel_{axis} - 1) * dilation_{axis} + 1"
+    return Rule(pad, text, lambda a: a[pad] <= (a[f"kernel_{axis}"] - 1) * a[f"dilation_{axis}"])
+
+
+def _sums_fit(a: Mapping[str, int]) -> bool:
+    """Whether no sum of levels leaves int32, not even twice the sum of a ternary filter."""
+    weights = a["kernel_h"] * a["kernel_w"] * a["in_channels"]
+    if a["weight_bits"] == 8:
+        return weights <= 1 << 16
+    largest = 1 if a["act_bits"] in (1, 32) else a["weight_bits"] * (2 ** (a["act_bits"] - 1) - 1)
+    return weights <= min(_MOST_WEIGHTS, (1 << 31) // largest)
+
+
+_RULES = (
+    Rule("weight_bits", "weight_bits is 1, 2, 8 or 32", lambda a: a["weight_bits"] in WEIGHT_BITS),
+    Rule("act_bits", "act_bits is 1..14 or 32", lambda a: a["act_bits"] <= 14 or a["act_bits"] == 32),
+    Rule(
+        "act_bits",
+        "weights of 32 bits go with act_bits 32",
+        lambda a: a["weight_bits"] != 32 or a["act_bits"] == 32,
+    ),
+    Rule(
+        "act_bits",
+        "weights of 8 bits go with act_bits 2..8, and 9 with pre_relu",
+        lambda a: a["weight_bits"] != 8 or 2 <= a["act_bits"] <= 8 + a["pre_relu"],
+    ),
+    *(_pad_rule(f"pad_{side}", axis) for side, axis in (("top", "h"), ("left", "w"), ("bottom", "h"), ("right", "w"))),
+    Rule(
+        "in_channels",
+        "kernel_h * kernel_w * in_channels is at most 2^16 for 8-bit weights, else 2^24 and 2^31 / (weight_bits * "
+        "(2^(act_bits - 1) - 1)) where act_bits is 2..14, so that sums stay in int32",
+        _sums_fit,
+    ),
+)
 
 QUANT_CONV = OpRecord(
     name="QuantConv2d",
+    summary="A convolution with packed weights, its quantizer and what surrounds it: `quant_conv_reference`.",
     attributes=(
         Attribute("version", (1, 1), "format of this record"),
         Attribute("kernel_h", (1, 255), "kernel height"),
         Attribute("kernel_w", (1, 255), "kernel width"),
         Attribute("stride_h", (1, 255), "vertical stride"),
         Attribute("stride_w", (1, 255), "horizontal stride"),
-        Attribute("pad_top", (0, 254), "rows of zeros above the quantized input; less than kernel_h"),
-        Attribute("pad_left", (0, 254), "columns of zeros on its left; less than kernel_w"),
-        Attribute("pad_bottom", (0, 254), "rows of zeros below it; less than kernel_h"),
-        Attribute("pad_right", (0, 254), "columns of zeros on its right; less than kernel_w"),
+        Attribute("dilation_h", (1, 255), "rows from one tap to the next"),
+        Attribute("dilation_w", (1, 255), "columns from one tap to the next"),
+        Attribute("pad_top", (0, _SIDE - 1), "rows of zeros above the quantized input"),
+        Attribute("pad_left", (0, _SIDE - 1), "columns of zeros on its left"),
+        Attribute("pad_bottom", (0, _SIDE - 1), "rows of zeros below it"),
+        Attribute("pad_right", (0, _SIDE - 1), "columns of zeros on its right"),
         Attribute("in_channels", (1, _SIDE), "C, the channels of all inputs together"),
         Attribute("out_channels", (1, _SIDE), "O"),
-        Attribute("weight_bits", (1, 2), "1: weights -1, +1; 2: weights -1, 0, +1"),
-        Attribute("act_bits", (1, 32), "1: sign; 2..8: k-bit grid; 32: float (nothing between)"),
+        Attribute("weight_bits", (1, 32), "1: weights -1, +1; 2: weights -1, 0, +1; 8: int8; 32: float32"),
+        Attribute("act_bits", (1, 32), "1: sign; 2..14: k-bit grid; 32: float"),
         Attribute("sign_zero", (-1, 1), "what sign(0) is when act_bits is 1"),
         Attribute("pre_relu", (0, 1), "1: ReLU after the input affine"),
         Attribute("post_relu", (0, 1), "1: ReLU after the output scale and bias"),
     ),
     inputs=(
-        Input("weight", "uint8", "(O, row bytes)", "packed levels, see docs/format.md"),
+        Input("weight", "uint8", "(O, row bytes)", "packed weights, see docs/format.md"),
         Input("in_scale", "float32", "(C,)", "input affine: x * in_scale + in_bias", optional=True),
         Input("in_bias", "float32", "(C,)", "present exactly when in_scale is", optional=True),
         Input("out_scale", "float32", "(O,)", "absent: 1", optional=True),
@@ -117,6 +103,20 @@ QUANT_CONV = OpRecord(
         Input("x", "float32", "(N, C_i, H, W)", "one or more, concatenated along channels", constant=False),
     ),
     output="(N, O, OH, OW) float32; NCHW in ONNX, NHWC in TFLite",
+    rules=_RULES,
+)
+
+QUANT_GRAPH = OpRecord(
+    name="QuantGraph",
+    summary="A piece of a network as one operator: `quant_graph_reference` in `export/quant_graph.py`, which defines "
+    "the program's words too.",
+    attributes=(),
+    inputs=(
+        Input("program", "int32", "(words,)", "the steps"),
+        Input("data", "uint8", "(bytes,)", "weights, scales and biases, which the program points into"),
+        Input("x", "float32", "(N, C_i, H_i, W_i)", "as many as the program names", constant=False),
+    ),
+    output="as many as the program names, (N, C, H, W) float32 each; NCHW in ONNX, NHWC in TFLite",
 )
 
 
@@ -124,7 +124,7 @@ def quantize(v: Floats, act_bits: int, sign_zero: int) -> Floats:
     """The levels that the convolution sees, as whole numbers in float32 (or `v` itself for 32 bits).
 
     act_bits 1: -1 where v < 0, +1 where v > 0, else `sign_zero` (so also for NaN).
-    act_bits k = 2..8: round(v * 2^(k-1)), halves to even, clipped to +-(2^(k-1) - 1); NaN gives 0. The grid of WAGE's
+    act_bits k = 2..14: round(v * 2^(k-1)), halves to even, clipped to +-(2^(k-1) - 1); NaN gives 0. The grid of WAGE's
     and CU-Net's quantizer, q(x, k) = clip(sigma * round(x / sigma), -1 + sigma, 1 - sigma) with sigma = 2^(1-k), in
     units of sigma; the exporter puts sigma into `out_scale`.
     """
@@ -156,7 +156,7 @@ def quant_conv_reference(
     1. x = concatenation of the inputs along channels                                   (N, C, H, W)
     2. v = x * in_scale + in_bias, then max(v, 0) if pre_relu (NaN stays NaN)
     3. a = quantize(v); zeros around it as the padding says (exact zeros, also for 1-bit activations)
-    4. s = correlation of a with the weight levels, at the strides                      (N, O, OH, OW)
+    4. s = correlation of a with the weights, at the strides, taps as far apart as the dilations (N, O, OH, OW)
     5. y = s * out_scale + out_bias, then max(y, 0) if post_relu
     6. y = y + residual
 
@@ -179,7 +179,7 @@ def quant_conv_reference(
     QUANT_CONV.check(attributes)
     a = dict(attributes)
     C, O, kh, kw = a["in_channels"], a["out_channels"], a["kernel_h"], a["kernel_w"]
-    levels = unpack_weights(weight, a["weight_bits"], (O, kh, kw, C)).astype(np.float64)
+    weights = unpack_weights(weight, a["weight_bits"], (O, kh, kw, C)).astype(np.float64)
     v = np.concatenate([np.asarray(part, np.float32) for part in x], axis=1)
     if v.shape[1] != C:
         raise UsageError(f"QuantConv2d expects {C} input channels in all, got {v.shape[1]}")
@@ -189,15 +189,19 @@ def quant_conv_reference(
         v = np.where(v < 0, np.float32(0), v)
     q = quantize(v, a["act_bits"], a["sign_zero"])
     q = np.pad(q, ((0, 0), (0, 0), (a["pad_top"], a["pad_bottom"]), (a["pad_left"], a["pad_right"])))
-    OH, OW = (q.shape[2] - kh) // a["stride_h"] + 1, (q.shape[3] - kw) // a["stride_w"] + 1
-    if q.shape[2] < kh or q.shape[3] < kw:
-        raise UsageError(f"QuantConv2d: a padded image of {q.shape[2]}x{q.shape[3]} px is smaller than {kh}x{kw}")
+    high, wide = (kh - 1) * a["dilation_h"] + 1, (kw - 1) * a["dilation_w"] + 1
+    OH, OW = (q.shape[2] - high) // a["stride_h"] + 1, (q.shape[3] - wide) // a["stride_w"] + 1
+    if q.shape[2] < high or q.shape[3] < wide:
+        raise UsageError(f"QuantConv2d: a padded image of {q.shape[2]}x{q.shape[3]} px is smaller than {high}x{wide}")
     s = np.zeros((q.shape[0], O, OH, OW), np.float64)
     for dy in range(kh):
         for dx in range(kw):
-            rows = slice(dy, dy + (OH - 1) * a["stride_h"] + 1, a["stride_h"])
-            columns = slice(dx, dx + (OW - 1) * a["stride_w"] + 1, a["stride_w"])
-            s += np.einsum("nchw,oc->nohw", q[:, :, rows, columns].astype(np.float64), levels[:, dy, dx], optimize=True)
+            top, left = dy * a["dilation_h"], dx * a["dilation_w"]
+            rows = slice(top, top + (OH - 1) * a["stride_h"] + 1, a["stride_h"])
+            columns = slice(left, left + (OW - 1) * a["stride_w"] + 1, a["stride_w"])
+            s += np.einsum(
+                "nchw,oc->nohw", q[:, :, rows, columns].astype(np.float64), weights[:, dy, dx], optimize=True
+            )
     y = s.astype(np.float32)
     if out_scale is not None:
         y = y * out_scale[:, None, None]
@@ -208,5 +212,13 @@ def quant_conv_reference(
     return y if residual is None else y + residual
 
 
+def documentation() -> str:
+    """All records as a page of documentation."""
+    head = f"# Operators of the domain `{DOMAIN}`, op-set version {OPSET}\n\nMade by `python -m edgelm.export.ops`.\n"
+    return "\n".join([head, QUANT_CONV.markdown(), QUANT_GRAPH.markdown()])
+
+
 if __name__ == "__main__":
-    sys.stdout.write(QUANT_CONV.markdown())
+    import sys
+
+    sys.stdout.write(documentation())

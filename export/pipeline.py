@@ -5,8 +5,7 @@ The steps' own work is in `capture`, `passes/`, `onnx`, `tflite` and `verify`; h
 
 import dataclasses
 import hashlib
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -16,35 +15,42 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from torch import nn
 
-from edgelm import zoo
 from edgelm.atomic import atomic_path, check_output
 from edgelm.errors import UsageError, VerificationError
 from edgelm.export.capture import capture, simplify
 from edgelm.export.layerwise import LayerCheck, compare_layers
-from edgelm.export.nodes import attributes_of, is_quant_conv
+from edgelm.export.lossy import Grid, fit, simulate
+from edgelm.export.nodes import is_ours, is_quant_conv
 from edgelm.export.onnx import onnx_bytes
+from edgelm.export.options import choose
+from edgelm.export.passes.adopt_real import AdoptReal
 from edgelm.export.passes.clean import Clean
 from edgelm.export.passes.fuse_batch_norm import FuseBatchNorm
 from edgelm.export.passes.fuse_concat import FuseConcat
+from edgelm.export.passes.fuse_post_relu import FusePostRelu
 from edgelm.export.passes.fuse_relu import FuseRelu
+from edgelm.export.passes.fuse_residual import FuseResidual
+from edgelm.export.passes.group import FuseGraph
 from edgelm.export.passes.lower_portable import LowerPortable
 from edgelm.export.passes.pack_weights import PackWeights
+from edgelm.export.passes.quantize_inputs import QuantizeInputs
+from edgelm.export.photos import photos
+from edgelm.export.summary import describe, layer_count, macs, price, verdict, weights
 from edgelm.export.tflite import tflite_bytes
-from edgelm.export.verify import EndToEnd, compare_end_to_end
-from edgelm.images import read_image
-from edgelm.models.checkpoint import Checkpoint, load_checkpoint
+from edgelm.export.verify import EndToEnd, Loss, compare_end_to_end, measure_loss, synthetic_images
+from edgelm.models.checkpoint import load_checkpoint
 from edgelm.models.evaluate import network_runner
-from edgelm.models.quant_conv import QuantConv2d, freeze
-from edgelm.runtimes.detect import find_faces
+from edgelm.models.quant_conv import freeze
 from edgelm.runtimes.runtime import Runtime
-from edgelm.spec import ModelSpec
+from edgelm.spec import ExportOptions, ModelSpec
 from edgelm.testvector import make_vector
 
 __all__ = ["TARGETS", "ExportReport", "Step", "export", "weights_sha256"]
 
 TARGETS = ("onnx", "tflite")
-_FUSE = (PackWeights, FuseRelu, FuseBatchNorm, FuseConcat)
+_FUSE = (PackWeights, AdoptReal, FuseRelu, FusePostRelu, FuseBatchNorm, FuseConcat, FuseResidual)
 """After simplifying, which knows the canonical op as opaque; packing comes first since the others match its result."""
+Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -68,24 +74,29 @@ class ExportReport:
         path: the written file.
         target: "onnx" or "tflite".
         portable: whether it holds builtin ops alone.
+        options: how the network became operators.
         float_bytes: size of the same network as ONNX with float weights.
         bytes: size of the file.
         weight_bytes: of the packed weights alone.
         weight_count: how many weights those hold.
         layers: the look at the layers, None where nothing was verified.
         end_to_end: the look at the whole, None where nothing was verified.
+        loss: what fewer bits than the network was trained with cost, None for options that take none away, and where
+            nothing was verified.
         steps: what happened.
     """
 
     path: Path
     target: str
     portable: bool
+    options: ExportOptions
     float_bytes: int
     bytes: int
     weight_bytes: int
     weight_count: int
     layers: LayerCheck | None
     end_to_end: EndToEnd | None
+    loss: Loss | None
     steps: tuple[Step, ...]
 
 
@@ -95,6 +106,10 @@ def export(
     output: Path | None = None,
     *,
     portable: bool = False,
+    ops: str | None = None,
+    real: str | None = None,
+    activations: str | None = None,
+    calibrate: Path | None = None,
     verify: bool = True,
     report: Callable[[Step], None] = lambda _: None,
 ) -> ExportReport:
@@ -105,11 +120,15 @@ def export(
         target: "onnx" or "tflite".
         output: the file to write, ending in .onnx or .tflite; None puts it beside the checkpoint.
         portable: builtin ops only; weights stay 1 or 2 bits in the file, but run at float speed.
+        ops: see `edgelm.spec.ExportOptions`, as the next two; None takes what `edgelm.export.options.choose` says.
+        real: see there.
+        activations: see there.
+        calibrate: folder of images to fit lossy options to and to verify on, beside the bundled ones.
         verify: compare the file with torch on the engine; a file that fails is not kept.
         report: called after each step.
 
     Raises:
-        UsageError: an unknown target, a wrong suffix, a folder that cannot be written.
+        UsageError: an unknown target or option, a wrong suffix, a folder that cannot be read or written.
         ModelFileError: an unusable checkpoint.
         EngineMissingError: nothing installed to verify with.
         VerificationError: the file is out of tolerance; it was removed.
@@ -128,91 +147,94 @@ def export(
         report(steps[-1])
 
     source = load_checkpoint(checkpoint)
+    options = choose(source.spec, portable=portable, ops=ops, real=real, activations=activations)
+    images = photos(source.spec, calibrate) if verify or options.lossy else []
     model = freeze(source.model)
-    done("load", _describe(source), checkpoint.stat().st_size)
+    done("load", describe(source), checkpoint.stat().st_size)
     graph = simplify(capture(model, source.spec))
     float_bytes = len(ir.to_proto(graph).SerializeToString())
-    done(
-        "trace",
-        f"{_macs(graph) / 1e9:.2f} GMAC, {sum(1 for _ in graph.graph)} nodes, {_count(model)} quantized convolutions",
-        float_bytes,
-    )
     before = sum(1 for _ in graph.graph)
-    for fuse in _FUSE:
-        fuse()(graph)
-    Clean()(graph)
-    packed = [n for n in graph.graph if is_quant_conv(n)]
+    layers_of = f"{layer_count(model)} quantized convolutions"
+    done("trace", f"{macs(graph) / 1e9:.2f} GMAC, {before} nodes, {layers_of}", float_bytes)
+    _fuse(graph, options)
+    ours = [n for n in graph.graph if is_quant_conv(n)]
     after = sum(1 for _ in graph.graph)
-    done("fuse", f"{before} nodes -> {after}: BatchNorm, ReLU and concatenation inside {len(packed)} QuantConv2d")
-    weight_bytes, weight_count = _weights(packed)
+    done("fuse", f"{before} nodes -> {after}: BatchNorm, ReLU and concatenation inside {len(ours)} QuantConv2d")
+    weight_bytes, weight_count = weights(ours)
     ratio = 4 * weight_count / weight_bytes if weight_bytes else 1.0
     done("pack", f"{weight_count:,} weights in {weight_bytes:,} bytes, 1/{ratio:.4g} of float32", weight_bytes)
-    spec = _final_spec(source.spec, model, portable)
-
-    def write(made: ir.Model) -> bytes:
-        return _write(made, spec, target, portable)
-
-    data = write(graph)
+    twin, grids = _fewer_bits(model, graph, options, source.spec, images)
+    spec = _final_spec(source.spec, model, twin, portable, options)
+    whole_graph = _grouped(graph) if options.ops == "graph" else graph
+    data = _write(whole_graph, spec, target, portable)
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
-        ops = "builtin ops only" if portable or not packed else "custom op edgelm::QuantConv2d"
-        done("write", f"{path.name}, {ops}, 1/{float_bytes / len(data):.3g} of the float network", len(data))
-        layers = whole = None
+        done("write", f"{path.name}, {_ops(whole_graph, portable)}, {_share(float_bytes, data, grids)}", len(data))
+        layers = whole = loss = None
         if verify:
-            layers = compare_layers(model, graph, write, target, spec)
-            whole = _run_whole(temporary, model, spec)
-            _judge(layers, whole)
-            done("verify", _verdict(layers, whole))
+            layers = compare_layers(twin, graph, lambda part: _write(part, spec, target, portable), target, spec)
+            with Runtime(temporary) as runtime:
+                whole = compare_end_to_end(twin, runtime.infer, spec, images)
+                loss = measure_loss(model, runtime.infer, spec, images) if grids else None
+            _judge(layers, whole, loss)
+            done("verify", verdict(layers, whole) + (f"; {price(loss)}" if loss else ""))
     return ExportReport(
-        path, target, portable, float_bytes, len(data), weight_bytes, weight_count, layers, whole, tuple(steps)
-    )
+        path, target, portable, options, float_bytes, len(data), weight_bytes, weight_count, layers, whole, loss,
+        tuple(steps),
+    )  # fmt: skip
 
 
-def _describe(source: Checkpoint) -> str:
-    s, scheme = source.spec, source.entry.scheme
-    activations = {1: "sign", 32: "float"}.get(scheme.act_bits, f"{scheme.act_bits}-bit")
-    return (
-        f"{source.entry.name}, {len(s.scheme.names)} landmarks, weights {scheme.weights}, {activations} activations, "
-        f"input {s.input.width}x{s.input.height}, crop {s.crop.preset}, decode {s.decode}"
-    )
+def _fuse(graph: ir.Model, options: ExportOptions) -> None:
+    for fuse in _FUSE:
+        if fuse is not AdoptReal or options.real != "engine":
+            fuse()(graph)
+    Clean()(graph)
 
 
-def _count(model: nn.Module) -> int:
-    return sum(isinstance(m, QuantConv2d) for m in model.modules())
+def _fewer_bits(
+    model: nn.Module, graph: ir.Model, options: ExportOptions, spec: ModelSpec, images: Sequence[Floats]
+) -> tuple[nn.Module, dict[str, Grid]]:
+    """Quantize what the options ask for in the graph; returns the network that it then stands for."""
+    if not options.lossy:
+        return model, {}
+
+    def cost(twin: nn.Module) -> float:
+        return measure_loss(model, network_runner(twin), spec, images).all_mean_px
+
+    grids = fit(model, graph, options, spec, [*images, *synthetic_images(spec)], cost)
+    QuantizeInputs(grids)(graph)
+    Clean()(graph)
+    return simulate(model, grids), grids
 
 
-def _macs(graph: ir.Model) -> int:
-    """Multiply-accumulates of all convolutions for one image."""
-    total = 0
-    for node in graph.graph:
-        if node.op_type in ("Conv", "QuantConv2d"):
-            weight, out = node.inputs[1], node.outputs[0].shape
-            assert weight is not None
-            assert weight.shape is not None
-            assert out is not None
-            total += math.prod(weight.shape.numpy()) * math.prod(int(str(d)) for d in out[2:])
-    return total
+def _grouped(graph: ir.Model) -> ir.Model:
+    whole = graph.clone()
+    FuseGraph()(whole)
+    Clean()(whole)
+    return whole
 
 
-def _weights(nodes: Sequence[ir.Node]) -> tuple[int, int]:
-    """Bytes of the packed weights, and how many weights they are."""
-    size = count = 0
-    for node in nodes:
-        a = attributes_of(node)
-        weight = node.inputs[0]
-        assert weight is not None
-        assert weight.const_value is not None
-        size += weight.const_value.nbytes
-        count += a["out_channels"] * a["kernel_h"] * a["kernel_w"] * a["in_channels"]
-    return size, count
+def _ops(graph: ir.Model, portable: bool) -> str:
+    ours = [node.op_type for node in graph.graph if is_ours(node)]
+    if portable or not ours:
+        return "builtin ops only"
+    return " and ".join(f"{ours.count(kind)} {kind}" for kind in sorted(set(ours)))
 
 
-def _final_spec(spec: ModelSpec, model: nn.Module, portable: bool) -> ModelSpec:
-    """The spec as the file holds it: versions, hash of the weights and the test vector added."""
+def _share(float_bytes: int, data: bytes, grids: Mapping[str, Grid]) -> str:
+    fewer = f", {len(grids)} layers on fewer bits" if grids else ""
+    return f"1/{float_bytes / len(data):.3g} of the float network{fewer}"
+
+
+def _final_spec(
+    spec: ModelSpec, model: nn.Module, twin: nn.Module, portable: bool, options: ExportOptions
+) -> ModelSpec:
+    """The spec as the file holds it: versions, options, hash of the weights and the test vector added."""
     versions = {name: version(name) for name in ("edgelm", "torch", "onnx", "onnxscript", "onnxsim")}
-    spec = dataclasses.replace(spec, portable=portable, versions=versions, weights_sha256=weights_sha256(model))
-    rounding = 0.0 if spec.activation_bits == 32 else 1e-6
-    return dataclasses.replace(spec, test_vector=make_vector(network_runner(model), spec, rounding=rounding))
+    sha = weights_sha256(model)
+    spec = dataclasses.replace(spec, portable=portable, options=options, versions=versions, weights_sha256=sha)
+    rounding = 0.0 if spec.activation_bits == 32 and not options.lossy else 1e-6
+    return dataclasses.replace(spec, test_vector=make_vector(network_runner(twin), spec, rounding=rounding))
 
 
 def weights_sha256(model: nn.Module) -> str:
@@ -233,33 +255,13 @@ def _write(graph: ir.Model, spec: ModelSpec, target: str, portable: bool) -> byt
     return onnx_bytes(graph, spec)
 
 
-def _run_whole(path: Path, model: nn.Module, spec: ModelSpec) -> EndToEnd:
-    """On synthetic images, and for a face model on the bundled portrait too, cropped as the runtime does it."""
-    with Runtime(path) as runtime:
-        photo = zoo.photo() if spec.task == "face" else None
-        images: list[NDArray[np.float32]] = []
-        if photo is not None:
-            portrait = read_image(photo)
-            images = list(runtime.crop(portrait, find_faces(portrait)[0])[0])
-        return compare_end_to_end(model, runtime.infer, spec, images)
-
-
-def _judge(layers: LayerCheck, whole: EndToEnd) -> None:
+def _judge(layers: LayerCheck, whole: EndToEnd, loss: Loss | None) -> None:
     if layers.diverging is not None:
-        raise VerificationError(f"the layer {layers.diverging} differs from torch: {_verdict(layers, whole)}")
+        raise VerificationError(f"the layer {layers.diverging} differs from torch: {verdict(layers, whole)}")
     if not whole.passed:
-        raise VerificationError(f"the file differs from torch, though every layer agrees: {_verdict(layers, whole)}")
-
-
-def _verdict(layers: LayerCheck, whole: EndToEnd) -> str:
-    single = f"{layers.layers} layers, worst RMS error {layers.worst:.1e}; " if layers.layers else ""
-    maps = (
-        f"{single}{whole.images} images: heatmap max|d| "
-        f"{whole.heatmap_max:.1e} of {whole.heatmap_range:.3g} ({whole.heatmap_limit:.1e} allowed), "
-    )
-    if not whole.decidable:
-        return f"{maps}this network amplifies rounding until no landmark is certain: the layers are the proof"
-    return (
-        f"{maps}landmarks max {whole.point_max_px:.3f} px, mean {whole.point_mean_px:.4f} px, "
-        f"{whole.near}/{whole.decidable} within 0.05 px ({whole.points - whole.decidable} near ties left out)"
-    )
+        raise VerificationError(f"the file differs from torch, though every layer agrees: {verdict(layers, whole)}")
+    if loss is not None and not loss.passed:
+        raise VerificationError(
+            f"the file computes what it should, but fewer bits cost too much here: {price(loss)}; "
+            "take other --activations or --real, fit them to photos with --calibrate, or train with few bits"
+        )

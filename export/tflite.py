@@ -1,6 +1,7 @@
 """Write a graph as a .tflite file, NHWC, for TF Lite 2.14 and newer: one lowering for each ONNX op.
 
-QuantConv2d has two, in `edgelm.export.tflite_quant`: the custom op, or builtins alone for a portable file.
+QuantConv2d has two, in `edgelm.export.tflite_quant`: the custom op, or builtins alone for a portable file. QuantGraph
+is a custom op only.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,11 +11,11 @@ import numpy as np
 import onnx_ir as ir
 
 from edgelm.errors import UsageError
-from edgelm.export.nodes import constant_of, is_quant_conv
+from edgelm.export.nodes import constant_of, is_quant_conv, is_quant_graph
 from edgelm.export.passes.fuse_batch_norm import folded_affine
 from edgelm.export.tflite_file import Model, write_model
 from edgelm.export.tflite_graph import TFLiteGraph, nhwc
-from edgelm.export.tflite_quant import lower_custom, lower_portable
+from edgelm.export.tflite_quant import lower_custom, lower_graph, lower_portable
 from edgelm.spec import METADATA_KEY, ModelSpec
 
 __all__ = ["tflite_bytes"]
@@ -52,6 +53,8 @@ def tflite_bytes(model: ir.Model, spec: ModelSpec, *, portable: bool) -> bytes:
             continue
         if is_quant_conv(node):
             (lower_portable if portable else lower_custom)(graph, node)
+        elif is_quant_graph(node):
+            lower_graph(graph, node)
         elif node.domain or node.op_type not in _LOWERINGS:
             raise UsageError(
                 f"{node.domain}::{node.op_type} cannot be written as TFLite; known are {', '.join(_LOWERINGS)}"
@@ -81,13 +84,14 @@ def _expect(node: ir.Node, found: Mapping[str, Any], **expected: Any) -> None:
 @_lowers("Conv")
 def _conv(graph: TFLiteGraph, node: ir.Node) -> None:
     a = _attributes(node, pads=(0, 0, 0, 0), strides=(1, 1), dilations=(1, 1), group=1, auto_pad="NOTSET")
-    _expect(node, a, group=1, dilations=(1, 1), auto_pad="NOTSET")
+    _expect(node, a, group=1, auto_pad="NOTSET")
     weight = graph.vector(node.inputs[1], "a convolution's weight").transpose(0, 2, 3, 1)
     has_bias = len(node.inputs) > 2 and node.inputs[2] is not None
     bias = graph.vector(node.inputs[2], "its bias") if has_bias else np.zeros(len(weight), np.float32)
     geometry = {
         "kernel_h": weight.shape[1], "kernel_w": weight.shape[2],
         "stride_h": a["strides"][0], "stride_w": a["strides"][1],
+        "dilation_h": a["dilations"][0], "dilation_w": a["dilations"][1],
         **dict(zip(("pad_top", "pad_left", "pad_bottom", "pad_right"), a["pads"], strict=True)),
     }  # fmt: skip
     x = graph.name(node.inputs[0])

@@ -77,14 +77,18 @@ class TFLiteGraph:
         *,
         dtype: str = "float32",
         output: str | None = None,
-        custom_options: bytes | None = None,
     ) -> str:
         """Append an operator whose output is a new tensor of `shape`, or the existing one named `output`."""
         if output is None:
             output = f"t{len(self.tensors)}"
             self.tensors[output] = Tensor(output, shape, dtype)
-        self.operators.append(Operator(kind, tuple(inputs), (output,), dict(options or {}), custom_options))
+        self.operators.append(Operator(kind, tuple(inputs), (output,), dict(options or {})))
         return output
+
+    def add_custom(self, kind: str, inputs: Sequence[str], outputs: Sequence[ir.Value], custom_options: bytes) -> None:
+        """Append a custom operator that makes these activations."""
+        made = tuple(self.activation(value) for value in outputs)
+        self.operators.append(Operator(kind, tuple(inputs), made, {}, custom_options))
 
     def output_of(self, node: ir.Node, *, relu: bool) -> tuple[str, bool]:
         """The tensor for a node's output, and whether a ReLU is to be fused into the operator that makes it.
@@ -109,14 +113,14 @@ class TFLiteGraph:
         *,
         relu: bool = False,
     ) -> str:
-        """CONV_2D with torch's padding. `geometry` has kernel_h, kernel_w, stride_h, stride_w and pad_top, ...
+        """CONV_2D with torch's padding. `geometry` has kernel_h, stride_h, dilation_h, pad_top, ...
 
         TFLite's SAME pads like torch only at stride 1 with an odd kernel and half of it on every side; every other
         padding is an operator of its own before a VALID convolution.
         """
         g = geometry
         pads = (g["pad_top"], g["pad_bottom"], g["pad_left"], g["pad_right"])
-        h, w = g["kernel_h"] // 2, g["kernel_w"] // 2
+        h, w = (g[f"kernel_{axis}"] // 2 * g[f"dilation_{axis}"] for axis in "hw")
         same = pads == (h, h, w, w) and g["kernel_h"] % 2 and g["kernel_w"] % 2 and g["stride_h"] == g["stride_w"] == 1
         if any(pads) and not same:
             _, H, W, C = self.tensors[x].shape
@@ -126,6 +130,8 @@ class TFLiteGraph:
             "padding": "SAME" if same else "VALID",
             "stride_h": g["stride_h"],
             "stride_w": g["stride_w"],
+            "dilation_h_factor": g["dilation_h"],
+            "dilation_w_factor": g["dilation_w"],
             "fused_activation_function": "RELU" if relu else "NONE",
         }
         return self.add("CONV_2D", [x, weight, bias], shape, options, output=output)

@@ -1,14 +1,17 @@
-"""QuantConv2d in TFLite: as the custom op of edgelm's delegate, or as builtin operators with the weights still bits."""
+"""QuantConv2d in TFLite: as the custom op of edgelm's delegate, or as builtin operators with the weights still bits.
+
+QuantGraph is a custom op of the delegate too.
+"""
 
 import numpy as np
 import onnx_ir as ir
 
-from edgelm.export.nodes import FIRST_X, attributes_of, operand
-from edgelm.export.ops import DOMAIN, QUANT_CONV
+from edgelm.export.nodes import FIRST_X, attributes_of, constant_of, operand
+from edgelm.export.ops import DOMAIN, QUANT_CONV, QUANT_GRAPH
 from edgelm.export.passes.lower_portable import byte_table
 from edgelm.export.tflite_graph import TFLiteGraph, nhwc
 
-__all__ = ["lower_custom", "lower_portable"]
+__all__ = ["lower_custom", "lower_graph", "lower_portable"]
 
 
 def lower_custom(graph: TFLiteGraph, node: ir.Node) -> None:
@@ -20,9 +23,15 @@ def lower_custom(graph: TFLiteGraph, node: ir.Node) -> None:
     residual = node.inputs[FIRST_X - 1]
     inputs.append("" if residual is None else graph.name(residual))
     inputs.extend(graph.name(x) for x in node.inputs[FIRST_X:])
-    options = QUANT_CONV.options(attributes_of(node))
-    name = f"{DOMAIN}.{QUANT_CONV.name}"
-    graph.add(name, inputs, (), output=graph.activation(node.outputs[0]), custom_options=options)
+    graph.add_custom(f"{DOMAIN}.{QUANT_CONV.name}", inputs, node.outputs, QUANT_CONV.options(attributes_of(node)))
+
+
+def lower_graph(graph: TFLiteGraph, node: ir.Node) -> None:
+    """One custom operator; operands in the record's order, no options."""
+    program, data, *x = node.inputs
+    constants = [graph.constant(constant_of(v, "the program of a QuantGraph")) for v in (program, data)]
+    inputs = [*constants, *(graph.name(value) for value in x)]
+    graph.add_custom(f"{DOMAIN}.{QUANT_GRAPH.name}", inputs, node.outputs, QUANT_GRAPH.options({}))
 
 
 def lower_portable(graph: TFLiteGraph, node: ir.Node) -> None:

@@ -1,9 +1,11 @@
 """The proof at export, end to end: torch and the engine running the file get the same images; heatmaps and landmarks.
 
 How far they may be apart is measured, not chosen: torch runs in float64 too, and the file may differ from that by a few
-times what torch's own float32 does. A network that amplifies rounding (a deep one with random weights, or one whose
-quantized activations lie at borders) is thereby held to what its arithmetic can promise, a trained one to much more.
-The look at the single layers, which rounding elsewhere cannot blur, is `edgelm.export.layerwise`.
+times what torch's own float32 does, and, where activations are quantized, torch on inputs changed by a rounding: which
+values turn to another level hangs on every order of sums. A network that amplifies rounding (a deep one with random
+weights, or one whose quantized activations lie at borders) is thereby held to what its arithmetic can promise, a
+trained one to much more. What fewer bits than a network was trained with cost is measured apart from that. The look at
+the single layers, which rounding elsewhere cannot blur, is `edgelm.export.layerwise`.
 N = images, K = landmarks.
 """
 
@@ -21,19 +23,25 @@ from edgelm.decode import decidable, decode, to_crop
 from edgelm.spec import ModelSpec
 from edgelm.testvector import synthetic_input
 
-__all__ = ["EndToEnd", "compare_end_to_end"]
+__all__ = ["EndToEnd", "Loss", "compare_end_to_end", "measure_loss", "synthetic_images"]
 
 Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 _SYNTHETIC = 3
 _NOISE = 10.0
 """Allowed |difference| in units of torch's own float32 error: another order of sums errs as much, in another direction,
 and the largest of some hundred thousand values is compared with the largest of as many."""
+_TURNS = 4.0
+"""The same where activations are quantized: of three trials, each of which turns some levels, the largest counts."""
 _FLOOR = 1e-5
 """Allowed in any case, as a share of the largest heatmap value."""
 _TIE = 0.005
 """Two pixels closer than this share of the map's range count as a tie, whatever the noise."""
 _POINT_PX = 0.05
 """Allowed distance of a decidable landmark in crop px."""
+_ROUNDING = 1e-6
+"""Relative change of an input that turns as many levels as another order of sums does."""
+_LOSS = 0.005
+"""Allowed mean shift of the landmarks by fewer bits, as a share of the input's longer side."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +73,59 @@ class EndToEnd:
     passed: bool
 
 
+@dataclass(frozen=True)
+class Loss:
+    """What fewer bits than the network was trained with cost.
+
+    Attributes:
+        images: N; photos, or synthetic images where there are none.
+        points: landmarks that are no near tie between two places in the network's own heatmaps.
+        mean_px: their mean shift, crop px.
+        max_px: their largest shift, crop px.
+        mean_share: the mean as a share of the input's longer side.
+        limit_share: what it may be.
+        all_mean_px: mean shift of all landmarks, near ties too, crop px.
+        passed: whether the share is within its limit.
+    """
+
+    images: int
+    points: int
+    mean_px: float
+    max_px: float
+    mean_share: float
+    limit_share: float
+    all_mean_px: float
+    passed: bool
+
+
+def measure_loss(model: nn.Module, run: Run, spec: ModelSpec, images: Sequence[NDArray[np.float32]] = ()) -> Loss:
+    """Compare the landmarks of a network with those of a session or network that computes with fewer bits.
+
+    Args:
+        model: the torch network as it was trained, in eval mode.
+        run: the other one, (N, H, W, 3) float32 -> heatmaps (N, K, h, w) float32.
+        spec: of both.
+        images: photos, inputs (H, W, 3) float32; without any a few synthetic ones are taken.
+    """
+    inputs = np.stack(images or synthetic_images(spec)).astype(np.float32)
+    exact, found = _torch(model, inputs), np.concatenate([run(image[None]) for image in inputs])
+    a, b = (to_crop(decode(maps, spec.decode, spec.score)[0], spec) for maps in (exact, found))
+    clear = decidable(exact, spec.decode, spec.score, margin=_TIE)
+    every = np.linalg.norm(a - b, axis=-1)
+    distance = every[clear]
+    mean = float(distance.mean()) if len(distance) else 0.0
+    share = mean / max(spec.input.height, spec.input.width)
+    largest = float(distance.max(initial=0.0))
+    passed = bool(share <= _LOSS and np.isfinite(found).all())
+    return Loss(len(inputs), len(distance), mean, largest, share, _LOSS, float(every.mean()), passed)
+
+
+def synthetic_images(spec: ModelSpec) -> list[NDArray[np.float32]]:
+    """A few inputs (H, W, 3) float32 that every export is compared on."""
+    size = spec.input.height, spec.input.width
+    return [synthetic_input(seed, *size)[0] for seed in range(1, 1 + _SYNTHETIC)]
+
+
 def compare_end_to_end(
     model: nn.Module, run: Run, spec: ModelSpec, images: Sequence[NDArray[np.float32]] = ()
 ) -> EndToEnd:
@@ -76,16 +137,20 @@ def compare_end_to_end(
         spec: of both.
         images: inputs (H, W, 3) float32 to compare on beside a few synthetic ones.
     """
-    synthetic = [synthetic_input(seed, spec.input.height, spec.input.width)[0] for seed in range(1, 1 + _SYNTHETIC)]
-    inputs = np.stack([*images, *synthetic]).astype(np.float32)
+    inputs = np.stack([*images, *synthetic_images(spec)]).astype(np.float32)
     exact = _torch(copy.deepcopy(model).double(), inputs.astype(np.float64))
-    single = _torch(model, inputs)
+    others = [_torch(model, inputs)]
+    factor = _NOISE
+    if spec.activation_bits < 32 or spec.options.lossy:
+        factor = _TURNS
+        others += [_torch(model, inputs * np.float32(1 + change)) for change in (_ROUNDING, -_ROUNDING)]
     found = np.concatenate([run(image[None]) for image in inputs])
-    noise, size = np.abs(single - exact).max(axis=(2, 3)), np.abs(exact).max(axis=(2, 3))  # (N, K)
-    limit = _NOISE * noise.max(axis=1) + _FLOOR * size.max(axis=1)  # (N,)
+    noise = np.max([np.abs(other - exact).max(axis=(2, 3)) for other in others], axis=0)  # (N, K)
+    size = np.abs(exact).max(axis=(2, 3))  # (N, K)
+    limit = factor * noise.max(axis=1) + _FLOOR * size.max(axis=1)  # (N,)
     span = exact.max(axis=(2, 3)) - exact.min(axis=(2, 3))
     # Twice, for two pixels that nearly tie may err in opposite directions.
-    margin = np.maximum(_TIE, 2 * (_NOISE * noise + _FLOOR * size) / np.maximum(span, 1e-30))
+    margin = np.maximum(_TIE, 2 * (factor * noise + _FLOOR * size) / np.maximum(span, 1e-30))
     a, b = (to_crop(decode(maps.astype(np.float32), spec.decode, spec.score)[0], spec) for maps in (exact, found))
     clear = decidable(exact.astype(np.float32), spec.decode, spec.score, margin=margin)
     distance = np.linalg.norm(a - b, axis=-1)[clear]

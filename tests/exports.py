@@ -22,11 +22,12 @@ from edgelm.spec import ModelSpec
 
 @dataclass(frozen=True)
 class Made:
-    """A checkpoint of the probe."""
+    """A checkpoint of the probe, its frozen network, and the canonical graph of that."""
 
     checkpoint: Path
     model: nn.Module
     spec: ModelSpec
+    graph: Callable[[], ir.Model]
 
 
 @contextmanager
@@ -40,7 +41,8 @@ def probes(folder: Path) -> Iterator[Callable[[str], Made]]:
             entry = probe_entry(scheme)
             model, spec = make(entry, seed=1)
             save_checkpoint(folder / f"{scheme}.pt", entry, model, spec)
-            known[scheme] = Made(folder / f"{scheme}.pt", freeze(model), spec)
+            model = freeze(model)
+            known[scheme] = Made(folder / f"{scheme}.pt", model, spec, lambda: remembered(model, spec))
         return known[scheme]
 
     def remembered(model: nn.Module, spec: ModelSpec) -> ir.Model:

@@ -22,6 +22,8 @@ from qconv_cases import OPERANDS, Case
 
 from edgelm.export.onnx import onnx_bytes
 from edgelm.export.ops import quant_conv_reference
+from edgelm.export.quant_decode import decode
+from edgelm.export.quant_graph import quant_graph_reference
 from edgelm.export.tflite import tflite_bytes
 from edgelm.models.create import default_spec
 from edgelm.models.quantizers import QuantScheme, quantize_activation
@@ -69,6 +71,15 @@ class QuantConv2d(OpRun):
         return (quant_conv_reference(inputs[5:], weight, attributes, **operands),)
 
 
+class QuantGraph(OpRun):
+    """The custom op for a piece of a network, by its definition."""
+
+    op_domain = "edgelm"
+
+    def _run(self, program: Any, data: Any, *x: Any, **_: Any) -> tuple[Any, ...]:
+        return tuple(quant_graph_reference(decode(program, data), x))
+
+
 class Canonical(OpRun):
     """The canonical op, by torch."""
 
@@ -89,7 +100,7 @@ def reference(model: ir.Model, *x: Array) -> list[Floats]:
     """Outputs of a graph by onnx's own reference implementation and the definitions of the ops."""
     proto = ir.to_proto(model)
     feeds = {value.name: values for value, values in zip(proto.graph.input, x, strict=True)}
-    found = ReferenceEvaluator(proto, new_ops=[QuantConv2d, Canonical]).run(None, feeds)
+    found = ReferenceEvaluator(proto, new_ops=[QuantConv2d, QuantGraph, Canonical]).run(None, feeds)
     assert isinstance(found, list)
     return found
 

@@ -44,8 +44,8 @@ class Case:
         """(N, O, OH, OW)."""
         a = self.attributes
         N, _, H, W = self.x[0].shape
-        rows = H + a["pad_top"] + a["pad_bottom"] - a["kernel_h"]
-        columns = W + a["pad_left"] + a["pad_right"] - a["kernel_w"]
+        rows = H + a["pad_top"] + a["pad_bottom"] - (a["kernel_h"] - 1) * a["dilation_h"] - 1
+        columns = W + a["pad_left"] + a["pad_right"] - (a["kernel_w"] - 1) * a["dilation_w"] - 1
         return N, a["out_channels"], rows // a["stride_h"] + 1, columns // a["stride_w"] + 1
 
     def check(self, y: Floats) -> None:

@@ -23,6 +23,7 @@ from edgelm.export.pipeline import ExportReport, Step, export
 from edgelm.models.checkpoint import save_checkpoint
 from edgelm.runtimes.engines import open_session
 from edgelm.runtimes.tflite_file import verify_tflite
+from edgelm.spec import ExportOptions
 from edgelm.testvector import replay, synthetic_input
 
 SCHEMES = ["float", "bw", "bwa", "tw", "bw-a8", "xnor"]
@@ -50,7 +51,7 @@ def test_export(scheme: str, target: str, portable: bool, made: Callable[[str], 
     if target == "onnx":
         check_onnx(onnx.load(output), scheme, portable)
     else:
-        custom = set() if portable or scheme == "float" else {"edgelm.QuantConv2d"}
+        custom = set() if portable or scheme == "float" else {"edgelm.QuantGraph"}
         assert verify_tflite(data).custom_ops == custom
     check_session(output, source, scheme, portable)
 
@@ -69,20 +70,17 @@ def check_report(report: ExportReport, output: Path, steps: tuple[Step, ...], sc
     assert report.layers.diverging is None
     assert report.end_to_end is not None
     assert report.end_to_end.passed
+    assert report.loss is None
 
 
 def check_onnx(file: onnx.ModelProto, scheme: str, portable: bool) -> None:
     assert file.ir_version == 8
     domains = {node.domain for node in file.graph.node}
-    assert domains == ({""} if portable or scheme == "float" else {"", "edgelm"})
-    assert {opset.domain for opset in file.opset_import} == domains
-    names = [node.name for node in file.graph.node if node.op_type == "QuantConv2d"]
-    if "edgelm" in domains:
-        assert sorted(names) == sorted(f"convs.{name}" for name in QUANTIZED)
-        kinds = {node.op_type for node in file.graph.node}
-        assert "Concat" not in kinds
-        # The stem's merges into its convolution; only the last head's remains.
-        assert sum(node.op_type == "BatchNormalization" for node in file.graph.node) <= 1
+    ours = not portable and scheme != "float"
+    assert domains == ({"edgelm"} if ours else {""})
+    assert {opset.domain for opset in file.opset_import} - {""} == domains - {""}
+    if ours:
+        assert [(node.op_type, node.name) for node in file.graph.node] == [("QuantGraph", "graph0")]
     assert [out.name for out in file.graph.output] == ["heatmaps"]
     text = file.SerializeToString()
     assert b"torch" not in text.replace(b'"torch":', b"")  # neither stack traces nor class names
@@ -92,6 +90,8 @@ def check_session(output: Path, source: Made, scheme: str, portable: bool) -> No
     with open_session(output) as session:
         spec = session.spec
         assert (spec.portable, spec.weights, spec.scheme) == (portable, source.spec.weights, source.spec.scheme)
+        plain = portable or spec.weights == "float"
+        assert spec.options == (ExportOptions() if plain else ExportOptions("graph", "float"))
         assert spec.versions.keys() >= {"edgelm", "torch", "onnx"}
         assert len(spec.weights_sha256) == 64
         if spec.test_vector is not None:

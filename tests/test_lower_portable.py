@@ -1,5 +1,7 @@
 """The portable form of QuantConv2d computes the same with builtin ops, and its weights stay bits in the file."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,7 @@ from hypothesis import given, settings
 from qconv_cases import Case, cases, make_case
 
 from edgelm.bits import pack_weights
+from edgelm.errors import UsageError
 from edgelm.export.passes.clean import Clean
 from edgelm.export.passes.lower_portable import LowerPortable, byte_table
 
@@ -48,6 +51,18 @@ def check_portable(case: Case) -> None:
 def test_lower_portable(bits: int, act_bits: int, sign_zero: int, relu: int) -> None:
     check_portable(make_case(9, weight_bits=bits, act_bits=act_bits, sign_zero=sign_zero, pre_relu=relu,
                              post_relu=relu))  # fmt: skip
+
+
+@pytest.mark.parametrize("bits", [1, 2])
+def test_lower_portable_dilation(bits: int) -> None:
+    given: dict[str, Any] = {"dilation_h": 2, "dilation_w": 3, "pad_top": 2, "pad_left": 3, "pad_right": 1}
+    check_portable(make_case(2, weight_bits=bits, act_bits=8, **given))
+
+
+@pytest.mark.parametrize("bits", [8, 32])
+def test_real_weights_have_no_portable_form(bits: int) -> None:
+    with pytest.raises(UsageError, match=f"weights of {bits} bits have no form in builtin operators"):
+        byte_table(bits)
 
 
 @settings(deadline=None, max_examples=60)

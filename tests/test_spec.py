@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from edgelm.crops import crop_names, get_crop
 from edgelm.errors import ModelFileError
 from edgelm.schemes import get_scheme, scheme_names
-from edgelm.spec import InputSpec, ModelSpec, TestVector
+from edgelm.spec import ExportOptions, InputSpec, ModelSpec, TestVector
 from edgelm.testvector import make_vector
 
 
@@ -27,6 +27,7 @@ def make_spec(scheme: str = "300w68", **changes: Any) -> ModelSpec:
         heatmap_height=32,
         heatmap_width=24,
         score="softmax_near",
+        options=ExportOptions("graph", "int8", "int13"),
         versions={"torch": "2.7"},
         test_vector=TestVector(7, ((1.5, 2.25),) * K, (0.1,) * K, (True,) * K, 0.01, 0.02),
     )
@@ -47,9 +48,9 @@ def test_json_round_trip(scheme: str, crop: str) -> None:
 def test_optional_parts_may_be_missing() -> None:
     spec = make_spec(test_vector=None)
     data = json.loads(spec.to_json())
-    for key in ("test_vector", "versions", "weights_sha256", "flip_test"):
+    for key in ("test_vector", "versions", "weights_sha256", "flip_test", "options"):
         del data[key]
-    assert ModelSpec.from_json(json.dumps(data)) == dataclasses.replace(spec, versions={})
+    assert ModelSpec.from_json(json.dumps(data)) == dataclasses.replace(spec, versions={}, options=ExportOptions())
 
 
 @pytest.mark.parametrize(
@@ -134,6 +135,12 @@ def test_foreign_text(text: str | bytes, message: str) -> None:
         ("test_vector.decidable", [1] * 68),
         ("test_vector.tolerance_px", float("inf")),
         ("unknown", 1),
+        ("options", None),
+        ("options", "graph"),
+        ("options.ops", "node"),
+        ("options.real", 8),
+        ("options.activations", "int4"),
+        ("options.threads", 2),
     ],
 )
 def test_damaged_value(path: str, value: Any) -> None:

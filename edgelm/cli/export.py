@@ -21,6 +21,22 @@ def export(
         Path | None, typer.Option("--output", "-o", help="The file to write; by default beside the checkpoint.")
     ] = None,
     portable: Annotated[bool, typer.Option("--portable", help="Builtin ops only: slower, runs anywhere.")] = False,
+    ops: Annotated[
+        str | None,
+        typer.Option(help="graph: pieces of the network as one op each (default); layers: an op for each convolution."),
+    ] = None,
+    real: Annotated[
+        str | None,
+        typer.Option(help="Convolutions with real weights: float (default), int8, or engine: left to the engine."),
+    ] = None,
+    activations: Annotated[
+        str | None,
+        typer.Option(help="Of a network trained with float activations: float (default), int8 or int13."),
+    ] = None,
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Images to fit int8 and int13 to, and to verify on, beside the portrait."),
+    ] = None,
     verify: Annotated[bool, typer.Option(help="Compare the file with PyTorch on its engine.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -28,7 +44,10 @@ def export(
     from edgelm.export.pipeline import export as run_export
 
     with human(as_json):
-        done = run_export(checkpoint, target, output, portable=portable, verify=verify, report=_show)
+        done = run_export(
+            checkpoint, target, output, portable=portable, ops=ops, real=real, activations=activations,
+            calibrate=calibrate, verify=verify, report=_show,
+        )  # fmt: skip
         if not as_json:
             typer.echo(f"wrote {done.path}, {_size(done.bytes)}")
             typer.echo(f"next: edgelm run {done.path} PHOTO -o OUT.png | edgelm bench {done.path}")

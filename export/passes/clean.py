@@ -1,13 +1,13 @@
 """Remove what no reader needs: dead nodes and constants, traces of the tools, long names.
 
 Names are short because a network of hundreds of layers has thousands of them, and a packed file is small; quantized
-convolutions keep the name of their layer.
+convolutions keep the name of their layer, and pieces of a network theirs.
 """
 
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass, RemoveUnusedOpsetsPass
 
-from edgelm.export.nodes import is_quant_conv
+from edgelm.export.nodes import is_ours
 
 __all__ = ["Clean"]
 
@@ -26,7 +26,7 @@ class Clean(ir.passes.InPlacePass):
         for index, value in enumerate(list(graph.initializers.values())):
             value.name = f"c{index}"
         for index, node in enumerate(graph):
-            if not is_quant_conv(node):
+            if not is_ours(node):
                 node.name = f"n{index}"
             node.doc_string = None
             node.metadata_props.clear()

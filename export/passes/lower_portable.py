@@ -14,6 +14,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from edgelm.errors import UsageError
 from edgelm.export.nodes import FIRST_X, attributes_of, constant, is_quant_conv, operand
 from edgelm.export.ops import QUANT_CONV
 
@@ -21,7 +22,13 @@ __all__ = ["LowerPortable", "byte_table"]
 
 
 def byte_table(bits: int) -> NDArray[np.float32]:
-    """The weights in each byte, see `edgelm.bits`: (256, 8) float32 for 1 bit, (256, 4) for 2 bits."""
+    """The weights in each byte, see `edgelm.bits`: (256, 8) float32 for 1 bit, (256, 4) for 2 bits.
+
+    Raises:
+        UsageError: other weights; an export that adopts real convolutions is not portable.
+    """
+    if bits not in (1, 2):
+        raise UsageError(f"weights of {bits} bits have no form in builtin operators; export them without --real")
     codes = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little").astype(np.float32)
     return 1 - 2 * codes if bits == 1 else codes[:, 0::2] - codes[:, 1::2]
 
@@ -102,6 +109,7 @@ class _Lowering:
         attributes = {
             "kernel_shape": [a["kernel_h"], a["kernel_w"]],
             "strides": [a["stride_h"], a["stride_w"]],
+            "dilations": [a["dilation_h"], a["dilation_w"]],
             "pads": [a["pad_top"], a["pad_left"], a["pad_bottom"], a["pad_right"]],
         }
         return self._op("Conv", [x, weight], attributes)

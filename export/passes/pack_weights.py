@@ -40,6 +40,7 @@ class PackWeights(ir.passes.InPlacePass):
                 operands["out_scale"] = constant(graph, f"s{index}", out_scale)
             attributes = {
                 "version": 1, "kernel_h": kh, "kernel_w": kw, "stride_h": given["stride"], "stride_w": given["stride"],
+                "dilation_h": 1, "dilation_w": 1,
                 "pad_top": padding, "pad_left": padding, "pad_bottom": padding, "pad_right": padding,
                 "in_channels": I, "out_channels": O, "weight_bits": bits, "act_bits": act_bits,
                 "sign_zero": given["sign_zero"], "pre_relu": 0, "post_relu": 0,

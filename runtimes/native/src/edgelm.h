@@ -1,13 +1,14 @@
-/* The C ABI of edgelm's native library: QuantConv2d, the kernel table and the entries of the two engines.
+/* The C ABI of edgelm's native library: graphs of quantized convolutions, the kernel table, the engines' entries.
  *
- * What QuantConv2d computes is defined by `quant_conv_reference` in export/ops.py, and the packed weights by
- * edgelm/bits.py; this header is the only prose about them on the C side.
+ * What QuantConv2d and QuantGraph compute is defined by export/ops.py and export/quant_graph.py, and the packed weights
+ * by edgelm/bits.py; this header is the only prose about them on the C side.
  *
  * N = batch, C = input channels, O = output channels, H, W = input size, OH, OW = output size.
  *
- * Packed weights: one row per output channel, in (kernel_h, kernel_w, C) order with channels innermost, least
- * significant bits first, padded with zero bits to a whole byte. 1 bit: 0 is +1, 1 is -1. 2 bits: code 0 is 0, 1 is +1,
- * 2 is -1, 3 is refused.
+ * Packed weights: one row per output channel, in (kernel_h, kernel_w, C) order with channels innermost.
+ *   1 bit: least significant bits first, 0 is +1, 1 is -1, padded with zero bits to a whole byte
+ *   2 bits: least significant first, code 0 is 0, 1 is +1, 2 is -1, 3 is refused, padded to a whole byte
+ *   8 bits: int8 levels; 32 bits: little-endian floats
  *
  * Arithmetic: every float step rounds to float32 by itself (no fused multiply-add in the affine, the quantizer or the
  * output transform; the library is built with -ffp-contract=off), levels round half to even, integer sums are exact.
@@ -30,57 +31,82 @@ typedef struct edgelm_qconv_attrs {
   int32_t version;
   int32_t kernel_h, kernel_w;
   int32_t stride_h, stride_w;
+  int32_t dilation_h, dilation_w;
   int32_t pad_top, pad_left, pad_bottom, pad_right;
   int32_t in_channels, out_channels;
-  int32_t weight_bits; /* 1 binary, 2 ternary */
-  int32_t act_bits;    /* 1 sign, 2..8 k-bit grid, 32 float */
+  int32_t weight_bits; /* 1 binary, 2 ternary, 8 int8, 32 float */
+  int32_t act_bits;    /* 1 sign, 2..14 k-bit grid, 32 float */
   int32_t sign_zero;   /* -1, 0, +1 */
   int32_t pre_relu, post_relu;
 } edgelm_qconv_attrs;
 
 typedef enum edgelm_layout { EDGELM_NCHW = 0, EDGELM_NHWC = 1 } edgelm_layout;
 
-/* One input tensor of the virtual concatenation along channels. */
-typedef struct edgelm_input {
-  const float* data;
-  int32_t channels;
-} edgelm_input;
+/* A float32 tensor (N, channels, H, W) or (N, H, W, channels); `data` may be NULL where only the shape is asked. */
+typedef struct edgelm_tensor {
+  float* data;
+  int32_t channels, height, width;
+} edgelm_tensor;
 
 /* How to run `total` independent jobs; NULL where a parameter takes it means one after the other on the caller. */
 typedef struct edgelm_parallel {
   void (*run)(const struct edgelm_parallel* self, void (*job)(void* user, size_t index), size_t total, void* user);
   void* context;
-  int32_t threads; /* how many may run at once, >= 1: a hint for cutting the work */
+  int32_t threads; /* how many may run at once, >= 1 */
 } edgelm_parallel;
 
-/* A convolution with its weights repacked for the chosen kernel. Immutable: many threads may run it at once. */
-typedef struct edgelm_qconv edgelm_qconv;
+/* A piece of a network with its weights repacked for the chosen kernels. Immutable: many threads may run it at once. */
+typedef struct edgelm_graph edgelm_graph;
 
-/* Copies everything it needs. NULL pointers: absent operands (in_scale and in_bias come together). `isa` NULL takes the
- * last able kernel of the table, or what the environment variable EDGELM_ISA names. On failure returns NULL and writes
- * a sentence into error. */
-EDGELM_API edgelm_qconv* edgelm_qconv_create(const edgelm_qconv_attrs* attrs, const uint8_t* weight,
-                                             size_t weight_bytes, const float* in_scale, const float* in_bias,
-                                             const float* out_scale, const float* out_bias, const char* isa,
-                                             char* error, size_t error_size);
-EDGELM_API void edgelm_qconv_free(edgelm_qconv* op); /* NULL is fine */
+/* From a program and the data it points into (export/quant_graph.py defines both); copies what it needs. `isa` NULL
+ * takes the best kernels this CPU can run, or at most what the environment variable EDGELM_ISA names. On failure
+ * returns NULL and writes a sentence into error. */
+EDGELM_API edgelm_graph* edgelm_graph_create(const int32_t* program, size_t words, const uint8_t* data, size_t bytes,
+                                             const char* isa, char* error, size_t error_size);
 
-/* Name of the instruction set that `op` runs on, for example "avx2". */
-EDGELM_API const char* edgelm_qconv_isa(const edgelm_qconv* op);
+/* The graph of a single QuantConv2d: `parts` inputs (their channels add up to in_channels when it runs), then a
+ * residual of the output's shape if has_residual; one output. NULL pointers: absent operands. */
+EDGELM_API edgelm_graph* edgelm_graph_of_conv(const edgelm_qconv_attrs* attrs, const uint8_t* weight,
+                                              size_t weight_bytes, const float* in_scale, const float* in_bias,
+                                              const float* out_scale, const float* out_bias, int32_t parts,
+                                              int32_t has_residual, const char* isa, char* error, size_t error_size);
+EDGELM_API void edgelm_graph_free(edgelm_graph* graph); /* NULL is fine */
 
-/* 0, or -1 where the padded image is smaller than the kernel or a size is not in 1..65536. */
-EDGELM_API int edgelm_qconv_out_size(const edgelm_qconv* op, int32_t H, int32_t W, int32_t* OH, int32_t* OW);
+EDGELM_API int32_t edgelm_graph_input_count(const edgelm_graph* graph);
+EDGELM_API int32_t edgelm_graph_output_count(const edgelm_graph* graph);
 
-/* Bytes of scratch, 64-byte aligned, that one run at this size and thread count needs. SIZE_MAX where it overflows. */
-EDGELM_API size_t edgelm_qconv_scratch_bytes(const edgelm_qconv* op, int32_t H, int32_t W, int32_t threads);
+/* Shapes of all outputs for these input shapes, and the bytes of scratch (64-byte aligned) that a run needs with so
+ * many threads. 0, or -1 and a sentence where the shapes do not fit the program. */
+EDGELM_API int edgelm_graph_shape(const edgelm_graph* graph, const edgelm_tensor* inputs, int32_t threads,
+                                  edgelm_tensor* outputs, size_t* scratch_bytes, char* error, size_t error_size);
 
-/* y (N, O, OH, OW) or (N, OH, OW, O) by `layout`; residual has y's layout or is NULL. The inputs' channels add up to C.
- * Returns 0, or -1 for channels that do not add up or sizes that edgelm_qconv_out_size refuses. Allocates nothing. */
-EDGELM_API int edgelm_qconv_run(const edgelm_qconv* op, edgelm_layout layout, int32_t N, int32_t H, int32_t W,
-                                const edgelm_input* inputs, int32_t input_count, const float* residual, float* y,
-                                void* scratch, const edgelm_parallel* parallel);
+/* Runs N images; outputs' data have the layout of the inputs. `scratch` as edgelm_graph_shape said for
+ * parallel->threads (NULL: 1). 0, or -1 as edgelm_graph_shape. Allocates nothing. */
+EDGELM_API int edgelm_graph_run(const edgelm_graph* graph, edgelm_layout layout, int32_t N,
+                                const edgelm_tensor* inputs, const edgelm_tensor* outputs, void* scratch,
+                                const edgelm_parallel* parallel);
 
-/* One line of the kernel table: kind is "f32", "i8" or "b1" (the activations a kernel takes). */
+/* One step of a run, for profiles: what it is and what it was given. */
+typedef struct edgelm_step_info {
+  const char* op;   /* "conv", "load", "move" */
+  const char* kind; /* of a convolution: "f32", "i16", "i8", "i6", "b1", "r32", "r8"; else "" */
+  const char* isa;
+  int32_t node;          /* index in the program; -1 for a load */
+  int64_t macs;          /* of one image, at the sizes of the last edgelm_graph_profile */
+  int64_t weight_count;
+  int64_t resident_bytes; /* of the repacked weights */
+  double ms;             /* of one image, in edgelm_graph_profile */
+} edgelm_step_info;
+
+/* Fills at most `count` steps and returns how many there are. */
+EDGELM_API int32_t edgelm_graph_steps(const edgelm_graph* graph, edgelm_step_info* steps, int32_t count);
+
+/* As edgelm_graph_run for one image and one thread, timing every step. */
+EDGELM_API int edgelm_graph_profile(const edgelm_graph* graph, edgelm_layout layout, const edgelm_tensor* inputs,
+                                    const edgelm_tensor* outputs, void* scratch, edgelm_step_info* steps,
+                                    int32_t count);
+
+/* One line of the kernel table. */
 typedef struct edgelm_kernel_info {
   const char* kind;
   const char* isa;

@@ -1,5 +1,5 @@
-/* One QuantConv2d node of an ONNX graph, NCHW: reads attributes and constant operands once, when a session is made, and
- * leaves all arithmetic to edgelm_qconv_*. A kernel is read-only while it runs, so one session may be run from many
+/* One QuantConv2d or QuantGraph node of an ONNX graph, NCHW: reads attributes and constant operands once, when a session
+ * is made, and leaves all arithmetic to edgelm_graph_*. A kernel is read-only while it runs, so one session may be run from many
  * threads. Threads come from the session's own pool, scratch from its own allocator.
  */
 #define _GNU_SOURCE
@@ -11,17 +11,21 @@
 
 #include "ort_ops.h"
 
-enum { ALIGNMENT = 64, MAX_RANK = 16, MAX_INPUTS = 256, MAX_THREADS = 16 };
+enum { ALIGNMENT = 64, MAX_RANK = 16, MAX_INPUTS = 255, MAX_OUTPUTS = 256, MAX_THREADS = 16 };
+
+/* Operands of a QuantGraph. */
+enum { PROGRAM, DATA, GRAPH_X };
 
 static const char* const operands[OPERANDS] = {"weight",   "in_scale", "in_bias", "out_scale",
                                                "out_bias", "residual", "x"};
 
 typedef struct kernel {
   OrtApi api;
-  edgelm_qconv* conv;
+  edgelm_graph* graph;
   OrtMemoryInfo* memory;
   int32_t threads;
-  int32_t out_channels;
+  size_t first;     /* index of the first x */
+  int32_t residual; /* its index, -1: none; the graph takes it behind all x */
 } kernel;
 
 OrtStatus* edgelm_ort_fail(OrtApi api, const char* sentence) {
@@ -66,7 +70,8 @@ static int is_given(OrtApi api, const OrtKernelInfo* info, size_t index) {
 }
 
 /* The data of a constant operand and how many elements it has; NULL data where an optional one is left out. */
-static OrtStatus* read_constant(OrtApi api, const OrtKernelInfo* info, size_t index, const void** data, size_t* count) {
+static OrtStatus* read_constant(OrtApi api, const OrtKernelInfo* info, const char* name, size_t index,
+                                const void** data, size_t* count) {
   char sentence[256];
   const OrtValue* value = NULL;
   int constant = 0;
@@ -75,8 +80,7 @@ static OrtStatus* read_constant(OrtApi api, const OrtKernelInfo* info, size_t in
   if (!is_given(api, info, index)) return NULL;
   TRY(api[ORT_CONSTANT_INPUT].constant_input(info, index, &constant, &value));
   if (!constant || !value) {
-    snprintf(sentence, sizeof sentence, "QuantConv2d: %s must be a constant initializer; export the model again",
-             operands[index]);
+    snprintf(sentence, sizeof sentence, "%s must be a constant initializer; export the model again", name);
     return edgelm_ort_fail(api, sentence);
   }
   int64_t dims[MAX_RANK];
@@ -97,7 +101,7 @@ static OrtStatus* make_conv(OrtApi api, const OrtKernelInfo* info, kernel* self)
   char sentence[400];
   TRY(read_attributes(api, info, &attrs));
   for (size_t i = 0; i < RESIDUAL; ++i) {
-    TRY(read_constant(api, info, i, &data[i], &count[i]));
+    TRY(read_constant(api, info, operands[i], i, &data[i], &count[i]));
     if (i == WEIGHT || !data[i]) continue;
     const int32_t expected = i < OUT_SCALE ? attrs.in_channels : attrs.out_channels;
     if (count[i] != (size_t)expected) {
@@ -107,35 +111,63 @@ static OrtStatus* make_conv(OrtApi api, const OrtKernelInfo* info, kernel* self)
       return edgelm_ort_fail(api, sentence);
     }
   }
-  self->conv = edgelm_qconv_create(&attrs, data[WEIGHT], count[WEIGHT], data[IN_SCALE], data[IN_BIAS], data[OUT_SCALE],
-                                   data[OUT_BIAS], NULL, sentence, sizeof sentence);
-  if (!self->conv) return edgelm_ort_fail(api, sentence);
-  self->out_channels = attrs.out_channels;
-  return api[ORT_CREATE_CPU_MEMORY_INFO].create_cpu_memory_info(ORT_ARENA_ALLOCATOR, ORT_MEM_DEFAULT, &self->memory);
+  size_t inputs = 0;
+  TRY(api[ORT_INFO_COUNT].info_count(info, &inputs));
+  if (inputs <= X || inputs - X > MAX_INPUTS) return edgelm_ort_fail(api, "QuantConv2d: 1 to 255 tensors x are expected");
+  self->first = X;
+  self->residual = is_given(api, info, RESIDUAL) ? RESIDUAL : -1;
+  self->graph = edgelm_graph_of_conv(&attrs, data[WEIGHT], count[WEIGHT], data[IN_SCALE], data[IN_BIAS],
+                                     data[OUT_SCALE], data[OUT_BIAS], (int32_t)(inputs - X), self->residual >= 0, NULL,
+                                     sentence, sizeof sentence);
+  return self->graph ? NULL : edgelm_ort_fail(api, sentence);
+}
+
+static OrtStatus* make_graph(OrtApi api, const OrtKernelInfo* info, kernel* self) {
+  const void *program, *data;
+  size_t words, bytes;
+  char sentence[400];
+  TRY(read_constant(api, info, "program", PROGRAM, &program, &words));
+  TRY(read_constant(api, info, "data", DATA, &data, &bytes));
+  self->first = GRAPH_X;
+  self->residual = -1;
+  self->graph = edgelm_graph_create(program, words, data, bytes, NULL, sentence, sizeof sentence);
+  return self->graph ? NULL : edgelm_ort_fail(api, sentence);
 }
 
 void edgelm_ort_destroy(void* object) {
   kernel* self = object;
   if (self->memory) self->api[ORT_RELEASE_MEMORY_INFO].release(self->memory);
-  edgelm_qconv_free(self->conv);
+  edgelm_graph_free(self->graph);
   free(self);
 }
 
-OrtStatus* edgelm_ort_create(const OrtCustomOp* op, OrtApi api, const OrtKernelInfo* info, void** out) {
-  (void)op;
+static OrtStatus* create(OrtApi api, const OrtKernelInfo* info, void** out,
+                         OrtStatus* (*make)(OrtApi, const OrtKernelInfo*, kernel*)) {
   kernel* self = calloc(1, sizeof *self);
   if (!self) return edgelm_ort_fail(api, "out of memory");
-  /* The runtime does not tell a custom op how many threads its pool has; this is only a hint for cutting the work. */
+  /* The runtime does not tell a custom op how many threads its pool has; workers that come too late find no work. */
   const long processors = sysconf(_SC_NPROCESSORS_ONLN);
   self->api = api;
   self->threads = processors < 1 ? 1 : processors > MAX_THREADS ? MAX_THREADS : (int32_t)processors;
-  OrtStatus* status = make_conv(api, info, self);
+  OrtStatus* status = make(api, info, self);
+  if (!status)
+    status = api[ORT_CREATE_CPU_MEMORY_INFO].create_cpu_memory_info(ORT_ARENA_ALLOCATOR, ORT_MEM_DEFAULT, &self->memory);
   if (status) {
     edgelm_ort_destroy(self);
     return status;
   }
   *out = self;
   return NULL;
+}
+
+OrtStatus* edgelm_ort_create_conv(const OrtCustomOp* op, OrtApi api, const OrtKernelInfo* info, void** out) {
+  (void)op;
+  return create(api, info, out, make_conv);
+}
+
+OrtStatus* edgelm_ort_create_graph(const OrtCustomOp* op, OrtApi api, const OrtKernelInfo* info, void** out) {
+  (void)op;
+  return create(api, info, out, make_graph);
 }
 
 /* ---- each run ---- */
@@ -153,79 +185,73 @@ static void run_jobs(const edgelm_parallel* self, void (*job)(void* user, size_t
   if (status && !c->status) c->status = status;
 }
 
-/* Pointers and channels of all x; N, H and W must be the same for each. */
-static OrtStatus* read_inputs(OrtApi api, const OrtKernelContext* context, size_t count, edgelm_input* inputs,
-                              int64_t first[RANK]) {
-  for (size_t i = 0; i < count; ++i) {
-    const OrtValue* value = NULL;
-    int64_t dims[MAX_RANK];
-    size_t rank = 0;
-    void* data = NULL;
-    TRY(api[ORT_INPUT].input(context, X + i, &value));
-    if (!value) return edgelm_ort_fail(api, "QuantConv2d: an input tensor is missing");
-    TRY(get_dims(api, value, dims, &rank));
-    if (rank != RANK) return edgelm_ort_fail(api, "QuantConv2d: every x must be (N, C, H, W)");
-    if (i == 0) memcpy(first, dims, RANK * sizeof *first);
-    if (dims[0] != first[0] || dims[2] != first[2] || dims[3] != first[3])
-      return edgelm_ort_fail(api, "QuantConv2d: all x must have the same N, H and W");
-    if (dims[0] > INT32_MAX || dims[1] > INT32_MAX || dims[2] > INT32_MAX || dims[3] > INT32_MAX)
-      return edgelm_ort_fail(api, "QuantConv2d: x is too large");
-    TRY(api[ORT_TENSOR_DATA].tensor_data((OrtValue*)value, &data));
-    inputs[i].data = data;
-    inputs[i].channels = (int32_t)dims[1];
-  }
-  return NULL;
-}
-
-static OrtStatus* read_residual(OrtApi api, const OrtKernelContext* context, const int64_t want[RANK],
-                                const float** out) {
+static OrtStatus* read_input(OrtApi api, const OrtKernelContext* context, size_t index, int64_t* N,
+                             edgelm_tensor* out) {
   const OrtValue* value = NULL;
   int64_t dims[MAX_RANK];
   size_t rank = 0;
   void* data = NULL;
-  TRY(api[ORT_INPUT].input(context, RESIDUAL, &value));
-  *out = NULL;
-  if (!value) return NULL;
+  TRY(api[ORT_INPUT].input(context, index, &value));
+  if (!value) return edgelm_ort_fail(api, "an input tensor is missing");
   TRY(get_dims(api, value, dims, &rank));
-  if (rank != RANK || memcmp(dims, want, RANK * sizeof *want) != 0)
-    return edgelm_ort_fail(api, "QuantConv2d: residual must have the output's shape");
+  if (rank != RANK) return edgelm_ort_fail(api, "every input must be (N, C, H, W)");
+  if (*N >= 0 && dims[0] != *N) return edgelm_ort_fail(api, "all inputs must have the same N");
+  for (size_t i = 0; i < RANK; ++i)
+    if (dims[i] > INT32_MAX) return edgelm_ort_fail(api, "an input is too large");
   TRY(api[ORT_TENSOR_DATA].tensor_data((OrtValue*)value, &data));
-  *out = data;
+  *N = dims[0];
+  *out = (edgelm_tensor){data, (int32_t)dims[1], (int32_t)dims[2], (int32_t)dims[3]};
   return NULL;
 }
 
-static OrtStatus* run_conv(const kernel* self, OrtKernelContext* context, size_t count, OrtAllocator* allocator) {
-  OrtApi api = self->api;
-  edgelm_input inputs[MAX_INPUTS];
-  int64_t in[RANK] = {0};
-  int32_t OH = 0, OW = 0;
-  TRY(read_inputs(api, context, count, inputs, in));
-  const int32_t N = (int32_t)in[0], H = (int32_t)in[2], W = (int32_t)in[3];
-  if (edgelm_qconv_out_size(self->conv, H, W, &OH, &OW) != 0)
-    return edgelm_ort_fail(api, "QuantConv2d: the padded input is smaller than the kernel, or too large");
-  const int64_t out[RANK] = {N, self->out_channels, OH, OW};
-  const float* residual = NULL;
-  OrtValue* value = NULL;
-  void* y = NULL;
-  TRY(read_residual(api, context, out, &residual));
-  TRY(api[ORT_OUTPUT].output(context, 0, out, RANK, &value));
-  if (N == 0) return NULL;
-  TRY(api[ORT_TENSOR_DATA].tensor_data(value, &y));
+/* All x, then the residual. */
+static OrtStatus* read_inputs(const kernel* self, const OrtKernelContext* context, size_t count, int64_t* N,
+                              edgelm_tensor* inputs) {
+  const size_t parts = count - self->first, all = parts + (self->residual >= 0);
+  *N = -1;
+  if (all != (size_t)edgelm_graph_input_count(self->graph))
+    return edgelm_ort_fail(self->api, "the node has other inputs than it was made with; export the model again");
+  for (size_t i = 0; i < parts; ++i) TRY(read_input(self->api, context, self->first + i, N, &inputs[i]));
+  if (self->residual < 0) return NULL;
+  return read_input(self->api, context, (size_t)self->residual, N, &inputs[parts]);
+}
 
-  const size_t bytes = edgelm_qconv_scratch_bytes(self->conv, H, W, self->threads);
+static OrtStatus* make_outputs(const kernel* self, OrtKernelContext* context, int64_t N, edgelm_tensor* outputs) {
+  OrtApi api = self->api;
+  for (int32_t i = 0; i < edgelm_graph_output_count(self->graph); ++i) {
+    const int64_t dims[RANK] = {N, outputs[i].channels, outputs[i].height, outputs[i].width};
+    OrtValue* value = NULL;
+    void* data = NULL;
+    TRY(api[ORT_OUTPUT].output(context, (size_t)i, dims, RANK, &value));
+    if (N > 0) TRY(api[ORT_TENSOR_DATA].tensor_data(value, &data));
+    outputs[i].data = data;
+  }
+  return NULL;
+}
+
+static OrtStatus* run_graph(const kernel* self, OrtKernelContext* context, size_t count, OrtAllocator* allocator) {
+  OrtApi api = self->api;
+  edgelm_tensor inputs[MAX_INPUTS + 1], outputs[MAX_OUTPUTS];
+  int64_t N = 0;
+  size_t bytes = 0;
+  char sentence[300];
+  TRY(read_inputs(self, context, count, &N, inputs));
+  if (edgelm_graph_shape(self->graph, inputs, self->threads, outputs, &bytes, sentence, sizeof sentence))
+    return edgelm_ort_fail(api, sentence);
+  TRY(make_outputs(self, context, N, outputs));
+  if (N == 0) return NULL;
   void* memory = NULL;
-  if (bytes > SIZE_MAX - ALIGNMENT) return edgelm_ort_fail(api, "QuantConv2d: x is too large");
   TRY(api[ORT_ALLOC].alloc(allocator, bytes + ALIGNMENT, &memory));
   void* scratch = (void*)(((uintptr_t)memory + ALIGNMENT - 1) & ~(uintptr_t)(ALIGNMENT - 1));
   job_context jobs = {api, context, NULL};
   const edgelm_parallel parallel = {run_jobs, &jobs, self->threads};
-  const int code = edgelm_qconv_run(self->conv, EDGELM_NCHW, N, H, W, inputs, (int32_t)count, residual, y, scratch,
+  const int code = edgelm_graph_run(self->graph, EDGELM_NCHW, (int32_t)N, inputs, outputs, scratch,
                                     self->threads > 1 ? &parallel : NULL);
   OrtStatus* freed = api[ORT_FREE].free(allocator, memory);
   if (freed && jobs.status) api[ORT_RELEASE_STATUS].release(freed);
   if (jobs.status) return jobs.status;
   if (freed) return freed;
-  return code == 0 ? NULL : edgelm_ort_fail(api, "QuantConv2d: the channels of all x do not add up to in_channels");
+  return code == 0 ? NULL : edgelm_ort_fail(api, "the inputs do not fit the graph");
 }
 
 OrtStatus* edgelm_ort_compute(void* object, OrtKernelContext* context) {
@@ -233,10 +259,10 @@ OrtStatus* edgelm_ort_compute(void* object, OrtKernelContext* context) {
   OrtAllocator* allocator = NULL;
   size_t count = 0;
   TRY(self->api[ORT_INPUT_COUNT].input_count(context, &count));
-  if (count <= X || count - X > MAX_INPUTS)
-    return edgelm_ort_fail(self->api, "QuantConv2d: 1 to 256 tensors x are expected");
+  if (count <= self->first || count - self->first > MAX_INPUTS)
+    return edgelm_ort_fail(self->api, "1 to 255 tensors x are expected");
   TRY(self->api[ORT_ALLOCATOR].allocator(context, self->memory, &allocator));
-  OrtStatus* status = run_conv(self, context, count - X, allocator);
+  OrtStatus* status = run_graph(self, context, count, allocator);
   self->api[ORT_RELEASE_ALLOCATOR].release(allocator);
   return status;
 }

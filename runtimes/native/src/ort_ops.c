@@ -1,5 +1,5 @@
-/* ONNX Runtime's entry to the library: describes the custom op QuantConv2d of the domain `edgelm`, infers its shapes
- * and registers it. What a node does is in ort_kernel.c.
+/* ONNX Runtime's entry to the library: describes the custom ops of the domain `edgelm`, infers shapes and registers
+ * them. What a node does is in ort_kernel.c.
  */
 #define _GNU_SOURCE
 #include "ort_ops.h"
@@ -14,12 +14,14 @@
 enum { OLDEST_MINOR = 17, NEWEST_OP_VERSION = 18, INFERRING_MINOR = 24 };
 
 const char* const edgelm_ort_attributes[ATTRIBUTES] = {
-    "version",   "kernel_h",    "kernel_w",     "stride_h",    "stride_w", "pad_top",   "pad_left", "pad_bottom",
-    "pad_right", "in_channels", "out_channels", "weight_bits", "act_bits", "sign_zero", "pre_relu", "post_relu"};
+    "version",    "kernel_h",    "kernel_w",     "stride_h",    "stride_w",  "dilation_h",
+    "dilation_w", "pad_top",     "pad_left",     "pad_bottom",  "pad_right", "in_channels",
+    "out_channels", "weight_bits", "act_bits",   "sign_zero",   "pre_relu",  "post_relu"};
 
 /* What one ONNX Runtime in this process got from us; sessions keep pointers to it, so it lives forever. */
 typedef struct registration {
-  OrtCustomOp op; /* first: the runtime hands this address back */
+  OrtCustomOp conv; /* first: the runtime hands this address back */
+  OrtCustomOp graph;
   OrtApi api;
   OrtCustomOpDomain* domain;
   struct registration* next;
@@ -36,9 +38,10 @@ static int64_t infer_int(OrtApi api, const OrtShapeInferContext* context, const 
 }
 
 /* -1 (unknown) stays unknown, and so does what makes no sense: making the kernel refuses it in words. */
-static int64_t out_side(int64_t in, int64_t before, int64_t after, int64_t size, int64_t stride) {
-  if (in < 0 || in > INT32_MAX || stride < 1 || in + before + after < size) return -1;
-  return (in + before + after - size) / stride + 1;
+static int64_t out_side(int64_t in, int64_t pads, int64_t size, int64_t dilation, int64_t stride) {
+  const int64_t reach = (size - 1) * dilation + 1;
+  if (in < 0 || in > INT32_MAX || stride < 1 || in + pads < reach) return -1;
+  return (in + pads - reach) / stride + 1;
 }
 
 static OrtStatus* set_shape(OrtApi api, OrtShapeInferContext* context, const int64_t* dims, const char** names) {
@@ -71,25 +74,32 @@ static OrtStatus* infer_shape(const OrtCustomOp* op, OrtShapeInferContext* conte
     api[ORT_RELEASE_STATUS].release(status);
     return NULL;
   }
-  enum { KERNEL_H = 1, KERNEL_W, STRIDE_H, STRIDE_W, TOP, LEFT, BOTTOM, RIGHT, C, O };
-  const int64_t out[RANK] = {in[0], a[O], out_side(in[2], a[TOP], a[BOTTOM], a[KERNEL_H], a[STRIDE_H]),
-                             out_side(in[3], a[LEFT], a[RIGHT], a[KERNEL_W], a[STRIDE_W])};
+  enum { KERNEL_H = 1, KERNEL_W, STRIDE_H, STRIDE_W, DILATION_H, DILATION_W, TOP, LEFT, BOTTOM, RIGHT, C, O };
+  const int64_t out[RANK] = {in[0], a[O], out_side(in[2], a[TOP] + a[BOTTOM], a[KERNEL_H], a[DILATION_H], a[STRIDE_H]),
+                             out_side(in[3], a[LEFT] + a[RIGHT], a[KERNEL_W], a[DILATION_W], a[STRIDE_W])};
   names[1] = names[2] = names[3] = "";
   return set_shape(api, context, out, names);
 }
 
-/* ---- what the op looks like ---- */
+/* ---- what the ops look like ---- */
 
-static const char* op_name(const OrtCustomOp* op) { return (void)op, "QuantConv2d"; }
+static const char* conv_name(const OrtCustomOp* op) { return (void)op, "QuantConv2d"; }
+static const char* graph_name(const OrtCustomOp* op) { return (void)op, "QuantGraph"; }
 static const char* op_provider(const OrtCustomOp* op) { return (void)op, NULL; }
-static size_t op_inputs(const OrtCustomOp* op) { return (void)op, OPERANDS; }
+static size_t conv_inputs(const OrtCustomOp* op) { return (void)op, OPERANDS; }
+static size_t graph_inputs(const OrtCustomOp* op) { return (void)op, 3; }
 static size_t op_outputs(const OrtCustomOp* op) { return (void)op, 1; }
-static int op_input_type(const OrtCustomOp* op, size_t i) { return (void)op, i == WEIGHT ? ORT_UINT8 : ORT_FLOAT; }
+static int conv_input_type(const OrtCustomOp* op, size_t i) { return (void)op, i == WEIGHT ? ORT_UINT8 : ORT_FLOAT; }
+static int graph_input_type(const OrtCustomOp* op, size_t i) {
+  return (void)op, i == 0 ? ORT_INT32 : i == 1 ? ORT_UINT8 : ORT_FLOAT;
+}
 static int op_output_type(const OrtCustomOp* op, size_t i) { return (void)op, (void)i, ORT_FLOAT; }
-static int op_input_kind(const OrtCustomOp* op, size_t i) {
+static int conv_input_kind(const OrtCustomOp* op, size_t i) {
   return (void)op, i == WEIGHT ? ORT_REQUIRED : i == X ? ORT_VARIADIC : ORT_OPTIONAL;
 }
-static int op_output_kind(const OrtCustomOp* op, size_t i) { return (void)op, (void)i, ORT_REQUIRED; }
+static int graph_input_kind(const OrtCustomOp* op, size_t i) { return (void)op, i < 2 ? ORT_REQUIRED : ORT_VARIADIC; }
+static int conv_output_kind(const OrtCustomOp* op, size_t i) { return (void)op, (void)i, ORT_REQUIRED; }
+static int graph_output_kind(const OrtCustomOp* op, size_t i) { return (void)op, (void)i, ORT_VARIADIC; }
 static int op_memory(const OrtCustomOp* op, size_t i) { return (void)op, (void)i, ORT_MEM_DEFAULT; }
 static int op_one(const OrtCustomOp* op) { return (void)op, 1; }
 static int op_any_version(const OrtCustomOp* op) { return (void)op, INT_MAX; } /* the attribute `version` is checked */
@@ -103,30 +113,39 @@ static OrtStatus* add_registration(OrtApi api, int minor, registration** list, O
   registration* r = calloc(1, sizeof *r);
   if (!r) return edgelm_ort_fail(api, "out of memory");
   r->api = api;
-  r->op = (OrtCustomOp){
+  r->conv = (OrtCustomOp){
       .version = (uint32_t)(minor < NEWEST_OP_VERSION ? minor : NEWEST_OP_VERSION), /* 1.17 throws at a newer one */
-      .name = op_name,
+      .name = conv_name,
       .provider = op_provider,
-      .input_type = op_input_type,
-      .input_count = op_inputs,
+      .input_type = conv_input_type,
+      .input_count = conv_inputs,
       .output_type = op_output_type,
       .output_count = op_outputs,
       .destroy_kernel = edgelm_ort_destroy,
-      .input_characteristic = op_input_kind,
-      .output_characteristic = op_output_kind,
+      .input_characteristic = conv_input_kind,
+      .output_characteristic = conv_output_kind,
       .input_memory = op_memory,
       .variadic_input_min = op_one,
       .variadic_input_same_type = op_one,
       .variadic_output_min = op_one,
       .variadic_output_same_type = op_one,
-      .create_kernel_v2 = edgelm_ort_create,
+      .create_kernel_v2 = edgelm_ort_create_conv,
       .compute_v2 = edgelm_ort_compute,
       .infer_shape = minor < INFERRING_MINOR ? NULL : infer_shape,
       .start_version = op_one,
       .end_version = op_any_version,
   };
+  r->graph = r->conv;
+  r->graph.name = graph_name;
+  r->graph.input_type = graph_input_type;
+  r->graph.input_count = graph_inputs;
+  r->graph.input_characteristic = graph_input_kind;
+  r->graph.output_characteristic = graph_output_kind;
+  r->graph.create_kernel_v2 = edgelm_ort_create_graph;
+  r->graph.infer_shape = NULL; /* shapes follow from the whole program: they come from the file's value_info */
   OrtStatus* status = api[ORT_CREATE_DOMAIN].create_domain("edgelm", &r->domain);
-  if (!status) status = api[ORT_DOMAIN_ADD].domain_add(r->domain, &r->op);
+  if (!status) status = api[ORT_DOMAIN_ADD].domain_add(r->domain, &r->conv);
+  if (!status) status = api[ORT_DOMAIN_ADD].domain_add(r->domain, &r->graph);
   if (status) {
     if (r->domain) api[ORT_RELEASE_DOMAIN].release(r->domain);
     free(r);

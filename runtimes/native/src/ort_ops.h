@@ -1,5 +1,5 @@
 /* What the two files of the ONNX Runtime glue share: ort_kernel.c runs a node, ort_ops.c describes and registers the
- * op.
+ * ops.
  */
 #ifndef EDGELM_ORT_OPS_H
 #define EDGELM_ORT_OPS_H
@@ -7,7 +7,7 @@
 #include "edgelm.h"
 #include "ort_abi.h"
 
-/* Operands in the record's order; x repeats. */
+/* Operands of a QuantConv2d in the record's order; x repeats. */
 enum { WEIGHT, IN_SCALE, IN_BIAS, OUT_SCALE, OUT_BIAS, RESIDUAL, X, OPERANDS };
 enum { RANK = 4, ATTRIBUTES = sizeof(edgelm_qconv_attrs) / sizeof(int32_t) };
 
@@ -22,7 +22,8 @@ extern const char* const edgelm_ort_attributes[ATTRIBUTES];
   } while (0)
 
 OrtStatus* edgelm_ort_fail(OrtApi api, const char* sentence);
-OrtStatus* edgelm_ort_create(const OrtCustomOp* op, OrtApi api, const OrtKernelInfo* info, void** out);
+OrtStatus* edgelm_ort_create_conv(const OrtCustomOp* op, OrtApi api, const OrtKernelInfo* info, void** out);
+OrtStatus* edgelm_ort_create_graph(const OrtCustomOp* op, OrtApi api, const OrtKernelInfo* info, void** out);
 OrtStatus* edgelm_ort_compute(void* kernel, OrtKernelContext* context);
 void edgelm_ort_destroy(void* kernel);
 

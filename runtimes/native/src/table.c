@@ -4,11 +4,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#if defined(__arm__)
+#if defined(__arm__) || defined(__aarch64__)
 #include <sys/auxv.h>
 #endif
 
-#include "qconv.h"
+#include "conv.h"
 
 #define EDGELM_KERNEL(kind, isa, able) extern const edgelm_kernel edgelm_##kind##_##isa;
 #include "kernels.inc"
@@ -24,15 +24,22 @@ enum { COUNT = sizeof kernels / sizeof kernels[0] };
 static edgelm_kernel_info table[COUNT];
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
+const char* const edgelm_kind_names[EDGELM_KINDS] = {"f32", "i16", "i8", "i6", "b1", "r32", "r8"};
+
 static void detect(void) {
   struct {
-    int avx2, neon;
-  } cpu = {0, 0};
+    int avx2, avx512, neon, dotprod;
+  } cpu = {0, 0, 0, 0};
 #if defined(__x86_64__)
   __builtin_cpu_init();
   cpu.avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("popcnt");
+  cpu.avx512 = cpu.avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+               __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+               __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi") &&
+               __builtin_cpu_supports("avx512vpopcntdq");
 #elif defined(__aarch64__)
   cpu.neon = 1;
+  cpu.dotprod = (getauxval(AT_HWCAP) >> 20) & 1; /* HWCAP_ASIMDDP */
 #elif defined(__arm__)
   cpu.neon = (getauxval(AT_HWCAP) >> 12) & 1; /* HWCAP_NEON */
 #endif
@@ -51,9 +58,36 @@ int32_t edgelm_kernels(const edgelm_kernel_info** first) {
 
 const char* edgelm_version(void) { return EDGELM_VERSION; }
 
-const edgelm_kernel* edgelm_find_kernel(edgelm_kind kind, const char* isa, const char** found, char* error,
-                                        size_t error_size) {
-  static const char* const names[] = {"f32", "i8", "b1"};
+/* The kinds that can compute a convolution, the cheapest first; ends with EDGELM_KINDS. */
+static void candidates(const edgelm_qconv_attrs* a, edgelm_kind kinds[4]) {
+  const int32_t high = (1 << (a->act_bits < 32 ? a->act_bits - 1 : 0)) - 1, low = a->pre_relu ? 0 : -high;
+  size_t n = 0;
+  if (a->weight_bits == 32) {
+    kinds[n++] = EDGELM_R32;
+  } else if (a->weight_bits == 8) {
+    kinds[n++] = EDGELM_R8;
+  } else if (a->act_bits == 32) {
+    kinds[n++] = EDGELM_F32;
+  } else if (a->act_bits == 1) {
+    kinds[n++] = EDGELM_B1;
+  } else {
+    if (high - low <= 63) kinds[n++] = EDGELM_I6;
+    if (high - low <= 255) kinds[n++] = EDGELM_I8;
+    kinds[n++] = EDGELM_I16;
+  }
+  kinds[n] = EDGELM_KINDS;
+}
+
+/* Index of the last line of an instruction set that this CPU can run, or -1. */
+static int ceiling(const char* isa) {
+  int last = -1;
+  for (int i = 0; i < COUNT; ++i)
+    if (table[i].able && (!isa || !strcmp(table[i].isa, isa))) last = i;
+  return last;
+}
+
+const edgelm_kernel* edgelm_find_kernel(const edgelm_qconv_attrs* attrs, const char* isa, edgelm_kind* kind,
+                                        const char** found, char* error, size_t error_size) {
   pthread_once(&once, detect);
   const char* origin = "isa";
   if (!isa) {
@@ -61,18 +95,31 @@ const edgelm_kernel* edgelm_find_kernel(edgelm_kind kind, const char* isa, const
     origin = "EDGELM_ISA";
     if (isa && !*isa) isa = NULL;
   }
-  char able[128] = "";
-  const edgelm_kernel* best = NULL;
-  for (size_t i = 0; i < COUNT; ++i) {
-    if (!table[i].able || strcmp(table[i].kind, names[kind])) continue;
-    size_t used = strlen(able);
-    snprintf(able + used, sizeof able - used, "%s%s", used ? ", " : "", table[i].isa);
-    if (isa && strcmp(table[i].isa, isa)) continue;
-    best = kernels[i];
-    *found = table[i].isa;
-  }
-  if (!best)
+  const int last = ceiling(isa);
+  if (last < 0) {
+    char able[128] = "";
+    for (int i = 0; i < COUNT; ++i) {
+      const size_t used = strlen(able);
+      if (table[i].able && (!i || strcmp(table[i].isa, table[i - 1].isa)))
+        snprintf(able + used, sizeof able - used, "%s%s", used ? ", " : "", table[i].isa);
+    }
     snprintf(error, error_size, "%s is '%.40s', which this CPU cannot run or this library does not know; able are: %s",
              origin, isa, able);
+    return NULL;
+  }
+  edgelm_kind kinds[4];
+  candidates(attrs, kinds);
+  const edgelm_kernel* best = NULL;
+  const char* best_isa = "";
+  for (int i = last; i >= 0; --i) { /* lines of one set are neighbours; of those the cheapest kind wins */
+    if (!table[i].able || (best && strcmp(table[i].isa, best_isa))) continue;
+    for (size_t k = 0; kinds[k] != EDGELM_KINDS; ++k) {
+      if (strcmp(table[i].kind, edgelm_kind_names[kinds[k]])) continue;
+      if (best && kinds[k] < *kind) continue; /* kinds of levels stand from the widest to the cheapest */
+      best = kernels[i];
+      best_isa = *found = table[i].isa;
+      *kind = kinds[k];
+    }
+  }
   return best;
 }

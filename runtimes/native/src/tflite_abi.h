@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 enum { TF_OK = 0, TF_ERROR = 1 };
-enum { TF_FLOAT32 = 1, TF_UINT8 = 3 };                 /* tensor types */
+enum { TF_FLOAT32 = 1, TF_INT32 = 2, TF_UINT8 = 3 };   /* tensor types */
 enum { TF_MMAP_RO = 1, TF_ARENA = 2, TF_DYNAMIC = 4 }; /* where a tensor's bytes live; the first is a file constant */
 enum { TF_CUSTOM_OP = 32 };                            /* builtin_code of every custom op */
 enum { TF_ALLOW_DYNAMIC_TENSORS = 1 };                 /* delegate flag */

@@ -1,5 +1,5 @@
-/* TensorFlow Lite's entry to the library: an external delegate that takes the nodes `edgelm.QuantConv2d`. Each becomes
- * a kernel of its own (tflite_kernel.c), so that activations and scratch stay in the interpreter's planned arena.
+/* TensorFlow Lite's entry to the library: an external delegate that takes the nodes `edgelm.QuantConv2d` and
+ * `edgelm.QuantGraph`. Each becomes a kernel of its own (tflite_kernel.c), so that activations and scratch stay in the interpreter's planned arena.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,7 +35,8 @@ static TfStatus delegate_prepare(TfContext* context, TfDelegate* delegate) {
       context->report_error(context, "edgelm needs TF Lite 2.14 or newer, or LiteRT; upgrade it, or export --portable");
       status = TF_ERROR;
     } else if (registration->builtin_code == TF_CUSTOM_OP && registration->custom_name &&
-               strcmp(registration->custom_name, EDGELM_TFLITE_OP) == 0) {
+               (!strcmp(registration->custom_name, EDGELM_TFLITE_CONV) ||
+                !strcmp(registration->custom_name, EDGELM_TFLITE_GRAPH))) {
       ours[found++] = plan->data[i];
     }
   }

@@ -5,12 +5,13 @@
 #include "edgelm.h"
 #include "tflite_abi.h"
 
-#define EDGELM_TFLITE_OP "edgelm.QuantConv2d"
+#define EDGELM_TFLITE_CONV "edgelm.QuantConv2d"
+#define EDGELM_TFLITE_GRAPH "edgelm.QuantGraph"
 
-#define FAIL(context, ...)                                                   \
-  do {                                                                       \
-    (context)->report_error((context), "edgelm: QuantConv2d: " __VA_ARGS__); \
-    return TF_ERROR;                                                         \
+#define FAIL(context, ...)                                      \
+  do {                                                          \
+    (context)->report_error((context), "edgelm: " __VA_ARGS__); \
+    return TF_ERROR;                                            \
   } while (0)
 
 /* Expects an edgelm_pool as the delegate's data, and one node for each kernel. */

@@ -1,0 +1,95 @@
+"""What the record of a custom op is made of, and what derives from one: checks, TFLite's options, documentation.
+
+The records themselves are in `edgelm.export.ops`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgelm.errors import UsageError
+
+__all__ = ["DOMAIN", "Attribute", "Input", "OpRecord", "Rule"]
+
+DOMAIN = "edgelm"
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """One integer attribute: an ONNX INT of this name, and one little-endian int32 at its place in TFLite's options."""
+
+    name: str
+    allowed: tuple[int, int]
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Input:
+    """One operand, in ONNX's and TFLite's order; optional ones are '' in ONNX and -1 in TFLite."""
+
+    name: str
+    dtype: str
+    shape: str
+    meaning: str
+    optional: bool = False
+    constant: bool = True
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What attributes must fulfil together: a sentence about the attribute `of`, and the test of it."""
+
+    of: str
+    text: str
+    holds: Callable[[Mapping[str, int]], bool]
+
+
+@dataclass(frozen=True)
+class OpRecord:
+    """A custom op: its name, attributes in file order and operands in file order (the last may repeat)."""
+
+    name: str
+    summary: str
+    attributes: tuple[Attribute, ...]
+    inputs: tuple[Input, ...]
+    output: str
+    rules: tuple[Rule, ...] = ()
+
+    def options(self, attributes: Mapping[str, int]) -> bytes:
+        """TFLite custom options: the attributes as little-endian int32, in the record's order.
+
+        Raises:
+            UsageError: an attribute is missing, unknown or out of range.
+        """
+        self.check(attributes)
+        return np.array([attributes[a.name] for a in self.attributes], "<i4").tobytes()
+
+    def check(self, attributes: Mapping[str, int]) -> None:
+        """Raise UsageError unless exactly the record's attributes are given, each in its range and all by the rules."""
+        known = [a.name for a in self.attributes]
+        if set(attributes) != set(known):
+            missing, unknown = sorted(set(known) - set(attributes)), sorted(set(attributes) - set(known))
+            raise UsageError(f"{self.name}: missing attributes {missing}, unknown {unknown}")
+        for a in self.attributes:
+            low, high = a.allowed
+            if not low <= attributes[a.name] <= high:
+                raise UsageError(f"{self.name}: {a.name} is {low}..{high}, got {attributes[a.name]}")
+        for rule in self.rules:
+            if not rule.holds(attributes):
+                raise UsageError(f"{self.name}: {rule.text}, got {attributes[rule.of]}")
+
+    def markdown(self) -> str:
+        """The record as a section of documentation."""
+        lines = [f"## {DOMAIN}::{self.name}", "", self.summary]
+        lines += ["", "| operand | type | shape | |", "|---|---|---|---|"]
+        for i in self.inputs:
+            kind = ("optional" if i.optional else "required") + (", constant" if i.constant else "")
+            lines.append(f"| `{i.name}` | {i.dtype} | {i.shape} | {kind}; {i.meaning} |")
+        lines += ["", f"Output: {self.output}."]
+        if self.attributes:
+            lines += ["", "| attribute | range | |", "|---|---|---|"]
+            lines += [f"| `{a.name}` | {a.allowed[0]}..{a.allowed[1]} | {a.meaning} |" for a in self.attributes]
+        if self.rules:
+            lines += ["", "Together they must fulfil:", "", *(f"* {rule.text}" for rule in self.rules)]
+        return "\n".join(lines) + "\n"

@@ -1,0 +1,67 @@
+/* The steps around the tiles for AVX2. */
+#include "transpose_avx2.h"
+
+#define STAGES edgelm_stages_avx2
+#define OWN_TRANSPOSE
+#define OWN_SIGNS
+#define OWN_THRESHOLDS
+#include <string.h>
+
+#include "stages.h"
+
+/* Bits of up to eight lanes; those from `n` on are cut off. */
+static inline void put(uint8_t* row, size_t at, size_t n, int mask) {
+  row[at / 8] = (uint8_t)(n - at >= 8 ? mask : mask & ((1 << (n - at)) - 1));
+}
+
+static void signs(const float* y, size_t stride, const edgelm_quantizer* q, size_t n, size_t count,
+                  uint8_t* const* out) {
+  const __m256 zero = _mm256_setzero_ps();
+  const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  for (size_t at = 0; at < n; at += 8) {
+    /* Rows have room beyond n, the affine's operands need not. */
+    const __m256i inside = _mm256_cmpgt_epi32(_mm256_set1_epi32((int)edgelm_min(8, n - at)), lane);
+    const __m256 scale = _mm256_maskload_ps(q->scale + at, inside), bias = _mm256_maskload_ps(q->bias + at, inside);
+    for (size_t i = 0; i < count; ++i) {
+      if (!out[i]) continue;
+      __m256 v = _mm256_add_ps(_mm256_mul_ps(_mm256_loadu_ps(y + i * stride + at), scale), bias);
+      if (q->relu) v = _mm256_andnot_ps(_mm256_cmp_ps(v, zero, _CMP_LT_OQ), v);
+      const __m256 negative = q->sign_zero < 0 ? _mm256_cmp_ps(v, zero, _CMP_NGT_UQ) : _mm256_cmp_ps(v, zero, _CMP_LT_OQ);
+      put(out[i], at, n, _mm256_movemask_ps(negative));
+    }
+  }
+}
+
+static inline __m256i below(const int32_t* sums, const int32_t* at) {
+  return _mm256_cmpgt_epi32(_mm256_loadu_si256((const __m256i*)(const void*)at),
+                            _mm256_loadu_si256((const __m256i*)(const void*)sums));
+}
+
+/* 32 channels at once: packing keeps the halves of vectors apart, the permutation brings them together. */
+static inline uint32_t below32(const int32_t* sums, const int32_t* at) {
+  const __m256i low = _mm256_packs_epi32(below(sums, at), below(sums + 8, at + 8));
+  const __m256i high = _mm256_packs_epi32(below(sums + 16, at + 16), below(sums + 24, at + 24));
+  const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+  return (uint32_t)_mm256_movemask_epi8(_mm256_permutevar8x32_epi32(_mm256_packs_epi16(low, high), order));
+}
+
+static void thresholds(const int32_t* sums, size_t stride, const edgelm_thresholds* t, size_t n, size_t count,
+                       uint8_t* const* out) {
+  for (size_t i = 0; i < count; ++i) {
+    if (!out[i]) continue;
+    const int32_t* s = sums + i * stride;
+    size_t at = 0;
+    for (; at + 32 <= n; at += 32) {
+      uint32_t flip;
+      memcpy(&flip, t->flip + at / 16, sizeof flip);
+      const uint32_t bits = below32(s + at, t->at + at) ^ flip;
+      memcpy(out[i] + at / 8, &bits, sizeof bits);
+    }
+    for (; at < n; at += 8) {
+      const int flip = t->flip[at / 16] >> at % 16 & 0xff;
+      put(out[i], at, n, _mm256_movemask_ps(_mm256_castsi256_ps(below(s + at, t->at + at))) ^ flip);
+    }
+  }
+}
+
+#include "stages.inc"

@@ -1,0 +1,401 @@
+/* One job of a step: some rows of output pixels, chunk by chunk through the tiles and on to the sinks.
+ *
+ * A convolution finds its input in one of three ways: in its dense image (`direct`); pixel by pixel, prepared for a chunk
+ * (`flat`, 1x1); or in a ring of prepared rows that moves down with the output (`ring`).
+ */
+#include <string.h>
+
+#include "graph.h"
+
+enum {
+  GATHERED = 16,                          /* pixels whose levels are gathered before they are built */
+  ROOM = EDGELM_CHUNK + EDGELM_MAX_PIXELS, /* the last tile may go beyond the chunk */
+};
+
+/* A worker's memory. */
+typedef struct desk {
+  uint32_t* sums;
+  float* floats;
+  float* pooled;
+  uint8_t* row;
+  uint8_t* levels;
+  uint8_t* prepared;
+  const uint8_t** runs;
+} desk;
+
+typedef struct task {
+  const edgelm_run* run;
+  const edgelm_step* step;
+  const edgelm_node* node;
+  const edgelm_conv* conv;
+  desk desk;
+  size_t stride, levels_stride;
+  edgelm_chunk chunk;
+  /* The next pixel to take, and where the job's rows end. */
+  int32_t y, x, end, first_x, end_x;
+} task;
+
+static size_t stride_of(const edgelm_conv* conv, int32_t channels) {
+  return edgelm_up(conv ? conv->panels * conv->lanes : (size_t)channels, 16);
+}
+
+static size_t levels_stride_of(const edgelm_conv* conv) {
+  return edgelm_up((size_t)conv->attrs.in_channels * conv->kernel->element / 8, 64) + 64;
+}
+
+static size_t ring_rows(const edgelm_conv* conv) {
+  return (size_t)(conv->attrs.kernel_h - 1) * conv->attrs.dilation_h + 1;
+}
+
+static size_t ring_columns(const edgelm_conv* conv, int32_t strip) {
+  return (size_t)(strip - 1) * conv->attrs.stride_w + (size_t)(conv->attrs.kernel_w - 1) * conv->attrs.dilation_w + 1;
+}
+
+static size_t lay_out_desk(const edgelm_conv* conv, int32_t channels, int32_t strip, uint8_t* memory, desk* out) {
+  const size_t stride = stride_of(conv, channels);
+  const size_t runs = conv ? conv->runs * sizeof(uint8_t*) : 0;
+  size_t sizes[7] = {ROOM * stride * 4, EDGELM_CHUNK * stride * 4, EDGELM_CHUNK / 4 * stride * 4,
+                     stride * 4 + EDGELM_SLACK, 0, 0, runs};
+  if (conv && conv->kernel->gathers) {
+    sizes[4] = GATHERED * levels_stride_of(conv);
+    sizes[5] = edgelm_is_flat(conv) ? EDGELM_CHUNK * conv->pixel_bytes
+                                    : ring_rows(conv) * ring_columns(conv, strip) * conv->pixel_bytes;
+    sizes[5] += 2 * EDGELM_SLACK;
+  }
+  size_t used = 0, at[7];
+  for (int i = 0; i < 7; used += edgelm_up(sizes[i], 64), ++i) at[i] = used;
+  if (memory)
+    *out = (desk){(void*)(memory + at[0]), (void*)(memory + at[1]), (void*)(memory + at[2]),
+                  memory + at[3],          memory + at[4],          memory + at[5],
+                  (void*)(memory + at[6])};
+  return used;
+}
+
+size_t edgelm_worker_bytes(const edgelm_conv* conv, int32_t channels, int32_t strip) {
+  return lay_out_desk(conv, channels, strip, NULL, NULL);
+}
+
+edgelm_place edgelm_place_floats(const edgelm_run* run, int32_t value) {
+  const edgelm_graph* graph = run->plan.graph;
+  const edgelm_shape s = run->plan.shape[value];
+  const size_t pixel = (size_t)s.C * sizeof(float), row = pixel * s.W;
+  if (value < graph->inputs && run->layout == EDGELM_NHWC)
+    return (edgelm_place){(uint8_t*)run->inputs[value].data + run->batch * row * s.H, pixel, row};
+  return (edgelm_place){run->plan.memory + run->plan.offset[graph->floats[value]], pixel, row};
+}
+
+/* ---- input of a convolution ---- */
+
+static void gather_pad(const edgelm_conv* conv, uint8_t* out) {
+  memset(out, conv->offset, (size_t)conv->attrs.in_channels * conv->kernel->element / 8);
+}
+
+/* The levels of one input pixel, channels innermost. */
+static void gather(const task* t, int32_t y, int32_t x, uint8_t* out) {
+  const edgelm_conv* conv = t->conv;
+  const edgelm_plan* plan = &t->run->plan;
+  const int32_t first = plan->graph->first_part[t->step->node];
+  for (int32_t i = 0; i < t->node->count; ++i) {
+    const int32_t value = t->node->x[i], channel = plan->channel[first + i], C = plan->shape[value].C;
+    if (conv->kernel->element == 32) {
+      const edgelm_place from = edgelm_place_floats(t->run, value);
+      const edgelm_quantizer q = {
+          .scale = conv->in_scale + channel, .bias = conv->in_bias + channel, .relu = conv->attrs.pre_relu};
+      conv->kernel->stages->affine((const float*)(const void*)(from.at + y * from.row + x * from.pixel), &q, (size_t)C,
+                                   (float*)(void*)out + channel);
+    } else {
+      const size_t element = (size_t)conv->kernel->element / 8, bytes = C * element;
+      const uint8_t* from = plan->memory + plan->offset[plan->graph->parts[first + i]];
+      memcpy(out + channel * element, from + ((size_t)y * plan->shape[value].W + x) * bytes, bytes);
+    }
+  }
+}
+
+/* Prepares `count` input pixels: (y[i], x[i]), or padding where y[i] < 0. */
+static void prepare(const task* t, const int32_t* y, const int32_t* x, size_t count, uint8_t* out) {
+  const edgelm_conv* conv = t->conv;
+  const size_t batch = conv->kernel->build ? GATHERED : count;
+  const size_t stride = conv->kernel->build ? t->levels_stride : conv->pixel_bytes;
+  for (size_t first = 0; first < count; first += batch) {
+    const size_t some = edgelm_min(batch, count - first);
+    uint8_t* levels = conv->kernel->build ? t->desk.levels : out;
+    for (size_t i = 0; i < some; ++i) {
+      if (y[first + i] < 0)
+        gather_pad(conv, levels + i * stride);
+      else
+        gather(t, y[first + i], x[first + i], levels + i * stride);
+    }
+    if (conv->kernel->build) conv->kernel->build(conv, levels, stride, some, out + first * conv->pixel_bytes);
+  }
+}
+
+/* ---- pixels of a chunk ---- */
+
+static void take_raster(task* t, size_t most) {
+  edgelm_chunk* c = &t->chunk;
+  for (c->count = 0; c->count < most && t->y < t->end; ++c->count) {
+    c->y[c->count] = t->y;
+    c->x[c->count] = t->x;
+    if (++t->x < t->end_x) continue;
+    t->x = t->first_x;
+    ++t->y;
+  }
+}
+
+/* Four by four the pixels of a square; what lies outside the map repeats its edge and is marked afterwards. */
+static void take_squares(task* t, size_t most) {
+  edgelm_chunk* c = &t->chunk;
+  for (c->count = 0; c->count + 4 <= most && t->y < t->end; c->count += 4) {
+    for (int32_t i = 0; i < 4; ++i) {
+      c->y[c->count + i] = t->y + i / 2;
+      c->x[c->count + i] = t->x + i % 2;
+    }
+    t->x += 2;
+    if (t->x < t->end_x) continue;
+    t->x = t->first_x;
+    t->y += 2;
+  }
+}
+
+static void take(task* t, size_t most) {
+  if (t->step->pooled)
+    take_squares(t, most);
+  else
+    take_raster(t, most);
+}
+
+static void clamp(const edgelm_chunk* c, edgelm_shape out, size_t i, int32_t* y, int32_t* x) {
+  *y = c->y[i] < out.H ? c->y[i] : out.H - 1;
+  *x = c->x[i] < out.W ? c->x[i] : out.W - 1;
+}
+
+static void mark_outside(edgelm_chunk* c, edgelm_shape out) {
+  for (size_t i = 0; i < c->count; ++i)
+    if (c->y[i] >= out.H || c->x[i] >= out.W) c->y[i] = -1;
+}
+
+/* ---- tiles ---- */
+
+/* Subtracts what the taps outside the H x W input added: zero bits count as +1. */
+static void mend_border(const task* t) {
+  const edgelm_conv* conv = t->conv;
+  const edgelm_qconv_attrs* a = &conv->attrs;
+  const edgelm_shape in = t->run->plan.shape[t->node->x[0]];
+  const size_t width = conv->panels * conv->lanes;
+  const int32_t reach_h = (a->kernel_h - 1) * a->dilation_h, reach_w = (a->kernel_w - 1) * a->dilation_w;
+  for (size_t i = 0; i < t->chunk.count; ++i) {
+    const int32_t top = t->chunk.y[i] * a->stride_h - a->pad_top, left = t->chunk.x[i] * a->stride_w - a->pad_left;
+    if (top >= 0 && left >= 0 && top + reach_h < in.H && left + reach_w < in.W) continue;
+    int32_t* sums = (int32_t*)(t->desk.sums + i * t->stride);
+    for (int32_t tap = 0; tap < a->kernel_h * a->kernel_w; ++tap) {
+      const int32_t y = top + tap / a->kernel_w * a->dilation_h, x = left + tap % a->kernel_w * a->dilation_w;
+      if (y >= 0 && y < in.H && x >= 0 && x < in.W) continue;
+      const int32_t* border = conv->border + (size_t)tap * width;
+      for (size_t lane = 0; lane < width; ++lane) sums[lane] -= border[lane];
+    }
+  }
+}
+
+/* All panels for the chunk's pixels, whose input starts at these runs and offsets. */
+static void convolve(task* t, const uint8_t* const* runs, int32_t* offsets) {
+  const edgelm_conv* conv = t->conv;
+  const size_t count = t->chunk.count, pixels = (size_t)conv->pixels;
+  const uint8_t* weights = conv->weights;
+  size_t panel_bytes = conv->panel_bytes;
+  if (t->step->expanded >= 0) {
+    weights = t->run->plan.memory + t->run->plan.offset[t->step->expanded];
+    panel_bytes = conv->expanded_bytes;
+  }
+  for (size_t i = count; i < edgelm_up(count, pixels); ++i) offsets[i] = offsets[count - 1];
+  for (size_t panel = 0; panel < conv->panels; ++panel)
+    for (size_t i = 0; i < count; i += pixels)
+      conv->tile(conv, runs, offsets + i, weights + panel * panel_bytes,
+                 t->desk.sums + i * t->stride + panel * conv->lanes, t->stride);
+  if (conv->border) mend_border(t);
+  mark_outside(&t->chunk, t->run->plan.shape[t->step->value]);
+  edgelm_sink_chunk(&t->chunk);
+}
+
+/* As many pixels as keep the sums in the level-1 cache. */
+static size_t chunk_pixels(const edgelm_conv* conv) {
+  const size_t most = conv->panels * conv->lanes > 160 ? EDGELM_CHUNK / 2 : EDGELM_CHUNK;
+  return edgelm_max(most / conv->pixels * conv->pixels, conv->pixels);
+}
+
+static void run_direct(task* t) {
+  const edgelm_conv* conv = t->conv;
+  const edgelm_qconv_attrs* a = &conv->attrs;
+  const edgelm_plan* plan = &t->run->plan;
+  const edgelm_shape in = plan->shape[t->node->x[0]], out = plan->shape[t->step->value];
+  const size_t row_bytes = (size_t)(a->pad_left + in.W + a->pad_right) * conv->pixel_bytes;
+  const uint8_t* image = plan->memory + plan->offset[plan->graph->image[t->step->node]];
+  const uint8_t** runs = t->desk.runs;
+  int32_t offsets[ROOM];
+  const size_t columns = conv->runs / a->kernel_h; /* 1, or kernel_w with a dilation */
+  for (size_t r = 0; r < conv->runs; ++r)
+    runs[r] = image + r / columns * a->dilation_h * row_bytes + r % columns * a->dilation_w * conv->pixel_bytes;
+  for (;;) {
+    take(t, chunk_pixels(conv));
+    if (!t->chunk.count) break;
+    for (size_t i = 0; i < t->chunk.count; ++i) {
+      int32_t y, x;
+      clamp(&t->chunk, out, i, &y, &x);
+      offsets[i] = (int32_t)((size_t)y * a->stride_h * row_bytes + (size_t)x * a->stride_w * conv->pixel_bytes);
+    }
+    convolve(t, runs, offsets);
+  }
+}
+
+static void run_flat(task* t) {
+  const edgelm_shape out = t->run->plan.shape[t->step->value];
+  const uint8_t* runs[1] = {t->desk.prepared};
+  int32_t offsets[ROOM], y[EDGELM_CHUNK], x[EDGELM_CHUNK];
+  for (;;) {
+    take(t, chunk_pixels(t->conv));
+    if (!t->chunk.count) break;
+    for (size_t i = 0; i < t->chunk.count; ++i) {
+      clamp(&t->chunk, out, i, &y[i], &x[i]);
+      offsets[i] = (int32_t)(i * t->conv->pixel_bytes);
+    }
+    prepare(t, y, x, t->chunk.count, t->desk.prepared);
+    convolve(t, runs, offsets);
+  }
+}
+
+/* One row of prepared pixels, padded row `py`, padded columns px .. px + columns. */
+static void prepare_row(const task* t, int32_t py, int32_t px, size_t columns, uint8_t* out) {
+  const edgelm_qconv_attrs* a = &t->conv->attrs;
+  const edgelm_shape in = t->run->plan.shape[t->node->x[0]];
+  int32_t y[EDGELM_CHUNK], x[EDGELM_CHUNK];
+  for (size_t first = 0; first < columns; first += EDGELM_CHUNK) {
+    const size_t some = edgelm_min(EDGELM_CHUNK, columns - first);
+    for (size_t i = 0; i < some; ++i) {
+      x[i] = px + (int32_t)(first + i) - a->pad_left;
+      y[i] = x[i] < 0 || x[i] >= in.W || py < a->pad_top || py >= a->pad_top + in.H ? -1 : py - a->pad_top;
+    }
+    prepare(t, y, x, some, out + first * t->conv->pixel_bytes);
+  }
+}
+
+static void run_strip(task* t, int32_t first_row, int32_t end_row) {
+  const edgelm_conv* conv = t->conv;
+  const edgelm_qconv_attrs* a = &conv->attrs;
+  const int32_t slots = (int32_t)ring_rows(conv), px = t->first_x * a->stride_w;
+  const size_t columns = ring_columns(conv, t->end_x - t->first_x), row_bytes = columns * conv->pixel_bytes;
+  const size_t per_row = conv->runs / a->kernel_h;
+  const uint8_t** runs = t->desk.runs;
+  int32_t offsets[ROOM], ready = first_row * a->stride_h; /* first padded row that is not prepared */
+  for (int32_t row = first_row; row < end_row; ++row) {
+    const int32_t top = row * a->stride_h;
+    ready = ready > top ? ready : top;
+    for (; ready < top + slots; ++ready)
+      prepare_row(t, ready, px, columns, t->desk.prepared + (size_t)(ready % slots) * row_bytes);
+    for (size_t r = 0; r < conv->runs; ++r) {
+      const int32_t py = top + (int32_t)(r / per_row) * a->dilation_h;
+      runs[r] = t->desk.prepared + (size_t)(py % slots) * row_bytes + r % per_row * a->dilation_w * conv->pixel_bytes;
+    }
+    t->y = row;
+    t->x = t->first_x;
+    t->end = row + 1;
+    for (;;) {
+      take_raster(t, chunk_pixels(conv));
+      if (!t->chunk.count) break;
+      for (size_t i = 0; i < t->chunk.count; ++i)
+        offsets[i] = (int32_t)((size_t)(t->chunk.x[i] - t->first_x) * a->stride_w * conv->pixel_bytes);
+      convolve(t, runs, offsets);
+    }
+  }
+}
+
+static void run_ring(task* t, int32_t strip) {
+  const int32_t first_row = t->y, end_row = t->end, W = t->end_x;
+  for (int32_t x = 0; x < W; x += strip) {
+    t->first_x = x;
+    t->end_x = x + strip < W ? x + strip : W;
+    run_strip(t, first_row, end_row);
+  }
+}
+
+/* ---- without a convolution ---- */
+
+/* Pixels of an input (a transposition where it is NCHW), or of a sum of values. */
+static void run_plain(task* t) {
+  const edgelm_run* run = t->run;
+  const edgelm_shape s = run->plan.shape[t->step->value];
+  const int32_t* x = t->node ? t->node->x : &t->step->value;
+  const int32_t count = t->node ? t->node->count : 1;
+  for (;;) {
+    take(t, EDGELM_CHUNK);
+    if (!t->chunk.count) break;
+    for (size_t i = 0; i < t->chunk.count; ++i) {
+      float* row = t->desk.floats + i * t->stride;
+      int32_t py, px;
+      clamp(&t->chunk, s, i, &py, &px);
+      if (t->step->kind == EDGELM_STEP_LOAD && run->layout == EDGELM_NCHW) {
+        const size_t plane = (size_t)s.H * s.W, at = run->batch * plane * s.C + (size_t)py * s.W + px;
+        const float* from = run->inputs[t->step->value].data + at;
+        if (t->step->pooled) {
+          for (int32_t c = 0; c < s.C; ++c) row[c] = from[c * plane];
+        } else { /* the chunk's pixels lie one behind the other in each plane */
+          run->plan.graph->stages->transpose(from, plane, row, t->stride, (size_t)s.C, t->chunk.count);
+          break;
+        }
+        continue;
+      }
+      for (int32_t k = 0; k < count; ++k) {
+        const edgelm_place from = edgelm_place_floats(run, x[k]);
+        const float* values = (const float*)(const void*)(from.at + py * from.row + px * from.pixel);
+        if (k == 0)
+          memcpy(row, values, (size_t)s.C * sizeof *row);
+        else
+          for (int32_t c = 0; c < s.C; ++c) row[c] += values[c];
+      }
+    }
+    mark_outside(&t->chunk, s);
+    edgelm_sink_chunk(&t->chunk);
+  }
+}
+
+void edgelm_step_job(const edgelm_run* run, int32_t index, int32_t job, uint8_t* worker) {
+  const edgelm_graph* graph = run->plan.graph;
+  const edgelm_step* step = &graph->step[index];
+  const edgelm_step_plan* plan = &run->plan.step[index];
+  const edgelm_shape out = run->plan.shape[step->value];
+  const int32_t unit = step->pooled ? 2 : 1, first = job * plan->unit_rows * unit;
+  const int32_t last = first + plan->unit_rows * unit;
+  task t = {.run = run, .step = step, .y = first, .end = last < out.H ? last : out.H, .end_x = out.W};
+  if (step->node >= 0) t.node = &graph->node[step->node];
+  if (step->kind == EDGELM_STEP_CONV) t.conv = &graph->conv[t.node->conv];
+  t.stride = stride_of(t.conv, out.C);
+  lay_out_desk(t.conv, out.C, plan->strip, worker, &t.desk);
+  t.chunk.run = run;
+  t.chunk.step = step;
+  t.chunk.conv = t.conv;
+  t.chunk.channels = (size_t)out.C;
+  t.chunk.sums = t.conv ? t.desk.sums : NULL;
+  t.chunk.floats = t.desk.floats;
+  t.chunk.pooled = t.desk.pooled;
+  t.chunk.row = t.desk.row;
+  t.chunk.stride = t.stride;
+  edgelm_sink_clear(run, step, first, t.end);
+  if (!t.conv) {
+    run_plain(&t);
+  } else if (!t.conv->kernel->gathers) {
+    run_direct(&t);
+  } else {
+    t.levels_stride = levels_stride_of(t.conv);
+    memset(t.desk.levels, 0, GATHERED * t.levels_stride);
+    if (edgelm_is_flat(t.conv))
+      run_flat(&t);
+    else
+      run_ring(&t, plan->strip);
+  }
+}
+
+void edgelm_expand_job(const edgelm_run* run, int32_t index, int32_t panel) {
+  const edgelm_step* step = &run->plan.graph->step[index];
+  const edgelm_conv* conv = &run->plan.graph->conv[run->plan.graph->node[step->node].conv];
+  uint8_t* to = run->plan.memory + run->plan.offset[step->expanded];
+  conv->kernel->expand(conv, conv->weights + (size_t)panel * conv->panel_bytes,
+                       to + (size_t)panel * conv->expanded_bytes);
+}
