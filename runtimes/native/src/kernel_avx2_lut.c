@@ -133,23 +133,38 @@ static void expand(const edgelm_conv* conv, const uint8_t* panel, uint8_t* out) 
     }
 }
 
-/* Tables of eight groups at a time: 32 bytes a, then M - a; entry e of a group picks by the bits of e. Bytes from C on are
- * 0 and their weights' bits, too, so that they add nothing. */
+/* The tables of two groups of each half: entry e is pair[e % 4] of the first two channels plus pair[e / 4] of the others. */
+static inline void store_tables(uint8_t* out, __m256i pairs) {
+  const __m256i first = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3));
+  const __m256i second = _mm256_broadcastsi128_si256(_mm_setr_epi8(4, 4, 4, 4, 5, 5, 5, 5, 6, 6, 6, 6, 7, 7, 7, 7));
+  const __m256i next = _mm256_set1_epi8(8);
+  const __m256i even = _mm256_add_epi8(_mm256_shuffle_epi8(pairs, first), _mm256_shuffle_epi8(pairs, second));
+  const __m256i odd = _mm256_add_epi8(_mm256_shuffle_epi8(pairs, _mm256_add_epi8(first, next)),
+                                      _mm256_shuffle_epi8(pairs, _mm256_add_epi8(second, next)));
+  _mm_storeu_si128((__m128i*)(void*)out, _mm256_castsi256_si128(even));
+  _mm_storeu_si128((__m128i*)(void*)(out + 16), _mm256_castsi256_si128(odd));
+  _mm_storeu_si128((__m128i*)(void*)(out + 64), _mm256_extracti128_si256(even, 1));
+  _mm_storeu_si128((__m128i*)(void*)(out + 80), _mm256_extracti128_si256(odd, 1));
+}
+
+/* Eight groups at a time. Bytes from C on are 0 and so are their weights' bits: they add nothing. */
 static void build(const edgelm_conv* conv, const uint8_t* levels, size_t stride, size_t count, uint8_t* out) {
-  const __m128i M = _mm_set1_epi8((char)(conv->high - conv->low));
-  /* For entry e = 8 b3 + 4 b2 + 2 b1 + b0: a value of channel k stands at k, its complement at k + 4. */
-  const __m128i pick0 = _mm_setr_epi8(0, 4, 0, 4, 0, 4, 0, 4, 0, 4, 0, 4, 0, 4, 0, 4);
-  const __m128i pick1 = _mm_setr_epi8(1, 1, 5, 5, 1, 1, 5, 5, 1, 1, 5, 5, 1, 1, 5, 5);
-  const __m128i pick2 = _mm_setr_epi8(2, 2, 2, 2, 6, 6, 6, 6, 2, 2, 2, 2, 6, 6, 6, 6);
-  const __m128i pick3 = _mm_setr_epi8(3, 3, 3, 3, 3, 3, 3, 3, 7, 7, 7, 7, 7, 7, 7, 7);
+  const __m256i M = _mm256_set1_epi16((int16_t)(conv->high - conv->low)), low_byte = _mm256_set1_epi16(255);
   for (size_t i = 0; i < count; ++i) {
-    for (size_t g = 0; g < groups(conv); ++g) {
-      int32_t word;
-      memcpy(&word, levels + i * stride + 4 * g, sizeof word);
-      const __m128i a = _mm_cvtsi32_si128(word), both = _mm_unpacklo_epi32(a, _mm_sub_epi8(M, a));
-      const __m128i low = _mm_add_epi8(_mm_shuffle_epi8(both, pick0), _mm_shuffle_epi8(both, pick1));
-      const __m128i high = _mm_add_epi8(_mm_shuffle_epi8(both, pick2), _mm_shuffle_epi8(both, pick3));
-      _mm_storeu_si128((__m128i*)(void*)(out + i * conv->pixel_bytes + 16 * g), _mm_add_epi8(low, high));
+    uint8_t* to = out + i * conv->pixel_bytes;
+    for (size_t g = 0; g < groups(conv); g += 8) {
+      const __m256i a = load(levels + i * stride + 4 * g);
+      const __m256i even = _mm256_and_si256(a, low_byte), odd = _mm256_srli_epi16(a, 8);
+      const __m256i no_even = _mm256_sub_epi16(M, even), no_odd = _mm256_sub_epi16(M, odd);
+      /* Bytes of a pair of channels: both as they are, the first reversed; the second reversed, both. */
+      const __m256i as_is = _mm256_or_si256(_mm256_add_epi16(even, odd), _mm256_slli_epi16(_mm256_add_epi16(no_even, odd), 8));
+      const __m256i reversed =
+          _mm256_or_si256(_mm256_add_epi16(even, no_odd), _mm256_slli_epi16(_mm256_add_epi16(no_even, no_odd), 8));
+      uint8_t tables[128];
+      uint8_t* place = groups(conv) - g >= 8 ? to + 16 * g : tables;
+      store_tables(place, _mm256_unpacklo_epi16(as_is, reversed));
+      store_tables(place + 32, _mm256_unpackhi_epi16(as_is, reversed));
+      if (place == tables) memcpy(to + 16 * g, tables, 16 * (groups(conv) - g));
     }
   }
 }

@@ -5,6 +5,7 @@
 #define OWN_TRANSPOSE
 #define OWN_SIGNS
 #define OWN_THRESHOLDS
+#define OWN_LEVELS
 #include <string.h>
 
 #include "stages.h"
@@ -60,6 +61,68 @@ static void thresholds(const int32_t* sums, size_t stride, const edgelm_threshol
     for (; at < n; at += 8) {
       const int flip = t->flip[at / 16] >> at % 16 & 0xff;
       put(out[i], at, n, _mm256_movemask_ps(_mm256_castsi256_ps(below(s + at, t->at + at))) ^ flip);
+    }
+  }
+}
+
+typedef struct grid {
+  __m256 steps, low, high;
+  __m256i offset;
+} grid;
+
+static inline grid grid_of(const edgelm_quantizer* q) {
+  return (grid){_mm256_set1_ps(q->steps), _mm256_set1_ps(q->low), _mm256_set1_ps(q->high), _mm256_set1_epi32(q->offset)};
+}
+
+/* A ReLU is in `low` already; what is no number becomes 0. */
+static inline __m256i level8(const float* y, const float* scale, const float* bias, const grid* g) {
+  const __m256 affine = _mm256_add_ps(_mm256_mul_ps(_mm256_loadu_ps(y), _mm256_loadu_ps(scale)), _mm256_loadu_ps(bias));
+  __m256 v = _mm256_mul_ps(affine, g->steps);
+  v = _mm256_and_ps(v, _mm256_cmp_ps(v, v, _CMP_ORD_Q));
+  v = _mm256_min_ps(_mm256_max_ps(v, g->low), g->high);
+  return _mm256_add_epi32(_mm256_cvtps_epi32(v), g->offset);
+}
+
+static inline int32_t level1(float x, float scale, float bias, const edgelm_quantizer* q) {
+  float v = (x * scale + bias) * q->steps;
+  v = v < q->low ? q->low : v > q->high ? q->high : v;
+  return (v == v ? _mm_cvtss_si32(_mm_set_ss(v)) : 0) + q->offset;
+}
+
+/* Sixteen levels in eight 16-bit lanes of either half, in order. */
+static inline __m256i levels_pair(const float* y, const edgelm_quantizer* q, size_t c, const grid* g) {
+  const __m256i low = level8(y + c, q->scale + c, q->bias + c, g);
+  const __m256i high = level8(y + c + 8, q->scale + c + 8, q->bias + c + 8, g);
+  return _mm256_permute4x64_epi64(_mm256_packs_epi32(low, high), 0xd8);
+}
+
+static void levels8(const float* y, size_t stride, const edgelm_quantizer* q, size_t n, size_t count,
+                    uint8_t* const* out) {
+  const grid g = grid_of(q);
+  for (size_t i = 0; i < count; ++i) {
+    const float* x = y + i * stride;
+    if (!out[i]) continue;
+    size_t c = 0;
+    for (; c + 16 <= n; c += 16) {
+      const __m256i words = levels_pair(x, q, c, &g);
+      const __m128i bytes = _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+      _mm_storeu_si128((__m128i*)(void*)(out[i] + c), bytes);
+    }
+    for (; c < n; ++c) out[i][c] = (uint8_t)level1(x[c], q->scale[c], q->bias[c], q);
+  }
+}
+
+static void levels16(const float* y, size_t stride, const edgelm_quantizer* q, size_t n, size_t count,
+                     uint8_t* const* out) {
+  const grid g = grid_of(q);
+  for (size_t i = 0; i < count; ++i) {
+    const float* x = y + i * stride;
+    if (!out[i]) continue;
+    size_t c = 0;
+    for (; c + 16 <= n; c += 16) _mm256_storeu_si256((__m256i*)(void*)(out[i] + 2 * c), levels_pair(x, q, c, &g));
+    for (; c < n; ++c) {
+      const int16_t level = (int16_t)level1(x[c], q->scale[c], q->bias[c], q);
+      memcpy(out[i] + 2 * c, &level, sizeof level);
     }
   }
 }

@@ -37,6 +37,9 @@ static void detect(void) {
                __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
                __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi") &&
                __builtin_cpu_supports("avx512vpopcntdq");
+#if defined(EDGELM_EMULATE_AVX512)
+  cpu.avx512 = cpu.avx2;
+#endif
 #elif defined(__aarch64__)
   cpu.neon = 1;
   cpu.dotprod = (getauxval(AT_HWCAP) >> 20) & 1; /* HWCAP_ASIMDDP */

@@ -1,0 +1,99 @@
+/* The steps around the tiles for AVX-512. */
+#include "transpose_avx2.h"
+
+#define STAGES edgelm_stages_avx512
+#define OWN_TRANSPOSE
+#define OWN_SIGNS
+#define OWN_THRESHOLDS
+#define OWN_LEVELS
+#include <string.h>
+
+#include "stages.h"
+
+static inline __mmask16 inside(size_t n, size_t at) { return n - at >= 16 ? 0xffff : (__mmask16)((1u << (n - at)) - 1); }
+
+/* Sixteen bits, or the one or two bytes that the row has left. */
+static inline void put(uint8_t* row, size_t at, size_t n, uint16_t bits) {
+  if (n - at > 8)
+    memcpy(row + at / 8, &bits, sizeof bits);
+  else
+    row[at / 8] = (uint8_t)bits;
+}
+
+static inline __m512 affine16(const float* y, __m512 scale, __m512 bias) {
+  return _mm512_add_ps(_mm512_mul_ps(_mm512_loadu_ps(y), scale), bias);
+}
+
+static void signs(const float* y, size_t stride, const edgelm_quantizer* q, size_t n, size_t count,
+                  uint8_t* const* out) {
+  const __m512 zero = _mm512_setzero_ps();
+  for (size_t at = 0; at < n; at += 16) {
+    const __mmask16 some = inside(n, at);
+    const __m512 scale = _mm512_maskz_loadu_ps(some, q->scale + at), bias = _mm512_maskz_loadu_ps(some, q->bias + at);
+    for (size_t i = 0; i < count; ++i) {
+      if (!out[i]) continue;
+      const __m512 v = affine16(y + i * stride + at, scale, bias);
+      __mmask16 negative = _mm512_mask_cmp_ps_mask(some, v, zero, _CMP_LT_OQ);
+      if (q->relu) negative = 0; /* what was negative is 0 now */
+      if (q->sign_zero < 0)
+        negative = _mm512_mask_cmp_ps_mask(some, v, zero, _CMP_NGT_UQ);
+      put(out[i], at, n, negative);
+    }
+  }
+}
+
+static void thresholds(const int32_t* sums, size_t stride, const edgelm_thresholds* t, size_t n, size_t count,
+                       uint8_t* const* out) {
+  for (size_t at = 0; at < n; at += 16) {
+    const __m512i limit = _mm512_loadu_si512(t->at + at);
+    const uint16_t flip = t->flip[at / 16], some = inside(n, at);
+    for (size_t i = 0; i < count; ++i) {
+      if (!out[i]) continue;
+      const uint16_t below = _mm512_cmplt_epi32_mask(_mm512_loadu_si512(sums + i * stride + at), limit);
+      put(out[i], at, n, (below ^ flip) & some);
+    }
+  }
+}
+
+typedef struct grid {
+  __m512 steps, low, high;
+  __m512i offset;
+} grid;
+
+static inline grid grid_of(const edgelm_quantizer* q) {
+  return (grid){_mm512_set1_ps(q->steps), _mm512_set1_ps(q->low), _mm512_set1_ps(q->high),
+                _mm512_set1_epi32(q->offset)};
+}
+
+/* A ReLU is in `low` already. */
+static inline __m512i level16(const float* y, __m512 scale, __m512 bias, const grid* g) {
+  __m512 v = _mm512_mul_ps(affine16(y, scale, bias), g->steps);
+  const __mmask16 number = _mm512_cmp_ps_mask(v, v, _CMP_ORD_Q);
+  v = _mm512_min_ps(_mm512_max_ps(v, g->low), g->high);
+  return _mm512_add_epi32(_mm512_maskz_cvtps_epi32(number, v), g->offset);
+}
+
+static void levels8(const float* y, size_t stride, const edgelm_quantizer* q, size_t n, size_t count,
+                    uint8_t* const* out) {
+  const grid g = grid_of(q);
+  for (size_t at = 0; at < n; at += 16) {
+    const __mmask16 some = inside(n, at);
+    const __m512 scale = _mm512_maskz_loadu_ps(some, q->scale + at), bias = _mm512_maskz_loadu_ps(some, q->bias + at);
+    for (size_t i = 0; i < count; ++i)
+      if (out[i]) _mm512_mask_cvtepi32_storeu_epi8(out[i] + at, some, level16(y + i * stride + at, scale, bias, &g));
+  }
+}
+
+static void levels16(const float* y, size_t stride, const edgelm_quantizer* q, size_t n, size_t count,
+                     uint8_t* const* out) {
+  const grid g = grid_of(q);
+  for (size_t at = 0; at < n; at += 16) {
+    const __mmask16 some = inside(n, at);
+    const __m512 scale = _mm512_maskz_loadu_ps(some, q->scale + at), bias = _mm512_maskz_loadu_ps(some, q->bias + at);
+    for (size_t i = 0; i < count; ++i)
+      if (out[i])
+        _mm512_mask_cvtepi32_storeu_epi16(out[i] + 2 * at, some, level16(y + i * stride + at, scale, bias, &g));
+  }
+}
+
+#include "stages.inc"
