@@ -11,7 +11,10 @@ from edgelm.bits import pack_weights
 from edgelm.export.ops import QUANT_CONV, quant_conv_reference
 
 Floats = NDArray[np.float32]
-ONES = ("version", "kernel_h", "kernel_w", "stride_h", "stride_w", "in_channels", "out_channels")
+ONES = (
+    *("version", "kernel_h", "kernel_w", "stride_h", "stride_w", "dilation_h", "dilation_w"),
+    *("in_channels", "out_channels"),
+)
 PLAIN = {a.name: int(a.name in ONES) for a in QUANT_CONV.attributes}
 """A 1x1 convolution of one channel; weight_bits and act_bits are still to be set."""
 BINARY = PLAIN | {"weight_bits": 1, "act_bits": 1, "sign_zero": 1}
@@ -93,8 +96,9 @@ def cases(draw: st.DrawFn) -> Case:
     """Odd channels, several inputs, strides, uneven padding, operands left out, each kind of numbers."""
     kernel = {f"kernel_{side}": draw(st.integers(1, 4)) for side in "hw"}
     stride = {f"stride_{side}": draw(st.integers(1, 2)) for side in "hw"}
+    dilation = {f"dilation_{side}": draw(st.integers(1, 2)) for side in "hw"}
     pads = {
-        f"pad_{side}": draw(st.integers(0, kernel[f"kernel_{axis}"] - 1))
+        f"pad_{side}": draw(st.integers(0, (kernel[f"kernel_{axis}"] - 1) * dilation[f"dilation_{axis}"]))
         for side, axis in (("top", "h"), ("left", "w"), ("bottom", "h"), ("right", "w"))
     }
     absent = set(draw(st.lists(st.sampled_from(["in", "out_scale", "out_bias", "residual"]), unique=True)))
@@ -105,16 +109,17 @@ def cases(draw: st.DrawFn) -> Case:
         batch=draw(st.integers(1, 2)),
         channels=tuple(draw(st.lists(st.integers(1, 40), min_size=1, max_size=3))),
         absent=absent,
-        H=draw(st.integers(4, 9)),
-        W=draw(st.integers(4, 9)),
+        H=draw(st.integers(7, 9)),
+        W=draw(st.integers(7, 9)),
         threads=draw(st.integers(1, 2)),
         out_channels=draw(st.integers(1, 20)),
         weight_bits=draw(st.integers(1, 2)),
-        act_bits=draw(st.sampled_from([1, 1, 2, 8, 32])),
+        act_bits=draw(st.sampled_from([1, 1, 2, 6, 8, 12, 32])),
         sign_zero=draw(st.integers(-1, 1)),
         pre_relu=draw(st.integers(0, 1)),
         post_relu=draw(st.integers(0, 1)),
         **kernel,
         **stride,
+        **dilation,
         **pads,
     )

@@ -31,14 +31,27 @@ def test_refuses_attributes_out_of_range(attribute: Any) -> None:
     assert "32-bit" in refused(BINARY | {attribute.name: 2**31}, np.zeros((1, 1), np.uint8))
 
 
-@pytest.mark.parametrize("act_bits", [9, 16, 31])
-def test_refuses_widths_between_8_and_32(act_bits: int) -> None:
-    assert "1..8 or 32" in refused(BINARY | {"act_bits": act_bits}, np.zeros((1, 1), np.uint8))
+@pytest.mark.parametrize(
+    ("weight_bits", "act_bits", "text"),
+    [
+        (1, 15, "1..14 or 32, got 15"),
+        (1, 31, "1..14 or 32, got 31"),
+        (4, 8, "1, 2, 8 or 32, got 4"),
+        (8, 1, "2..8, and 9 with pre_relu, got 1"),
+        (8, 9, "2..8, and 9 with pre_relu, got 9"),
+        (32, 8, "act_bits 32, got 8"),
+    ],
+)
+def test_refuses_widths_that_do_not_go_together(weight_bits: int, act_bits: int, text: str) -> None:
+    given = {"weight_bits": weight_bits, "act_bits": act_bits}
+    assert text in refused(BINARY | given, np.zeros((1, 4), np.uint8))
 
 
 @pytest.mark.parametrize("name", ["pad_top", "pad_left", "pad_bottom", "pad_right"])
 def test_refuses_padding_as_large_as_the_kernel(name: str) -> None:
-    assert f"{name} is less than the kernel's 1, got 1" in refused(BINARY | {name: 1}, np.zeros((1, 1), np.uint8))
+    assert f"{name} is less than the dilated kernel's 1, got 1" in refused(
+        BINARY | {name: 1}, np.zeros((1, 1), np.uint8)
+    )
 
 
 def test_refuses_wrong_weights() -> None:
@@ -67,17 +80,17 @@ def test_refuses_wrong_inputs() -> None:
             ([x, x], "1 input channels in all, got 2"),
             ([], "one or more inputs"),
             ([x[0]], "4 dimensions"),
-            ([x, x[:, :, :3]], "differ in channels alone"),
-            ([x[:, :, :2]], "2x4 px"),
-            ([x[..., :1]], "4x1 px"),
-            ([x[:, :, :0]], "0x4 px"),
-            ([np.zeros((1, 1, (1 << 16) + 1, 2), np.float32)], "65537x2 px"),
+            ([x, x[:, :, :3]], "differ in height or width"),
+            ([x[:, :, :2]], "smaller than the kernel"),
+            ([x[..., :1]], "smaller than the kernel"),
+            ([x[:, :, :0]], "empty or too large"),
+            ([np.zeros((1, 1, (1 << 16) + 1, 2), np.float32)], "empty or too large"),
         ):
             with pytest.raises(UsageError, match=text):
                 conv(parts)
         with pytest.raises(UsageError, match="NCHW or NHWC"):
             conv([x], layout="CHWN")
-        with pytest.raises(UsageError, match="residual has the shape"):
+        with pytest.raises(UsageError, match="residual must have the output's shape"):
             conv([x], residual=x)
         assert conv([x[:0]]).shape == (0, 1, 2, 3)
     with pytest.raises(UsageError, match="closed"):

@@ -150,18 +150,18 @@ def test_fork() -> None:
 @pytest.mark.parametrize("dtype", ["uint8", "float16", "int64"])
 def test_output_must_be_float(dtype: str) -> None:
     """The engine makes room for what the file says."""
-    with pytest.raises(RuntimeError, match="edgelm: QuantConv2d: y must be float32; export the model again"):
+    with pytest.raises(RuntimeError, match="edgelm: y must be float32; export the model again"):
         interpreter(qconv_model(make_case(), output=dtype))
 
 
 def test_weights_must_be_constant() -> None:
-    with pytest.raises(RuntimeError, match="edgelm: QuantConv2d: weight must be a constant; export the model again"):
+    with pytest.raises(RuntimeError, match="edgelm: weight must be a constant; export the model again"):
         interpreter(qconv_model(make_case(), constants=False))
 
 
 @pytest.mark.parametrize("size", [0, 60, 68])
 def test_options_of_a_wrong_size(size: int) -> None:
-    with pytest.raises(RuntimeError, match=f"edgelm: QuantConv2d: custom options have {size} bytes, expected 64"):
+    with pytest.raises(RuntimeError, match=f"edgelm: custom options have {size} bytes, expected 72"):
         interpreter(qconv_model(make_case(), options=bytes(size)))
 
 
@@ -169,7 +169,7 @@ def test_options_of_a_wrong_size(size: int) -> None:
     ("name", "value", "message"),
     [
         ("version", 2, "version is 1..1, got 2"),
-        ("act_bits", 9, "act_bits is 1..8 or 32, got 9"),
+        ("act_bits", 15, "act_bits is 1..14 or 32, got 15"),
         ("in_channels", 9, "in_scale has 8 values, expected 9"),
         ("in_channels", -(2**31), "in_scale has 8 values"),
     ],
@@ -177,14 +177,14 @@ def test_options_of_a_wrong_size(size: int) -> None:
 def test_attributes_are_checked(name: str, value: int, message: str) -> None:
     attributes = make_case().attributes | {name: value}
     options = np.array(list(attributes.values()), "<i4").tobytes()
-    with pytest.raises(RuntimeError, match=f"edgelm: QuantConv2d: {message}"):
+    with pytest.raises(RuntimeError, match=f"edgelm: .*{message}"):
         interpreter(qconv_model(make_case(), options=options))
 
 
 def test_channels_must_add_up() -> None:
     case = make_case()
     narrow = Case(case.attributes, case.weight, case.x[:1], case.operands, case.residual)
-    with pytest.raises(RuntimeError, match="edgelm: QuantConv2d: all x have 5 channels, expected 8"):
+    with pytest.raises(RuntimeError, match="edgelm: QuantConv2d expects 8 input channels in all, got 5"):
         interpreter(qconv_model(narrow))
 
 

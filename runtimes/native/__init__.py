@@ -1,6 +1,6 @@
-"""Graphs and QuantConv2d on the native library, reached through its C ABI with ctypes; the engines load the same file.
+"""Graphs and QuantConv2d on the native library, reached through its C ABI with ctypes; engines load the same file.
 
-What the operators compute is defined in `edgelm.export.quant_graph` and `edgelm.export.ops`, the C side in src/edgelm.h.
+`edgelm.export.quant_graph` and `edgelm.export.ops` define what operators compute, src/edgelm.h is the C side.
 """
 
 from edgelm.runtimes.native.graph import Graph, QuantGraph, RunJobs, StepInfo
@@ -8,6 +8,14 @@ from edgelm.runtimes.native.library import Kernel, kernels, library_path, librar
 from edgelm.runtimes.native.qconv import ATTRIBUTES, QuantConv
 
 __all__ = [
-    *("ATTRIBUTES", "Graph", "Kernel", "QuantConv", "QuantGraph", "RunJobs", "StepInfo"),
-    *("kernels", "library_path", "library_version"),
+    "ATTRIBUTES",
+    "Graph",
+    "Kernel",
+    "QuantConv",
+    "QuantGraph",
+    "RunJobs",
+    "StepInfo",
+    "kernels",
+    "library_path",
+    "library_version",
 ]

@@ -129,8 +129,8 @@ class Graph:
 
     def scratch_bytes(self, x: Sequence[Floats], layout: str = "NCHW", threads: int = 1) -> int:
         """Bytes of scratch that a run on so many threads needs."""
-        _, inputs, N = self._inputs(x, layout)
-        return len(self._outputs(inputs, N, layout, threads)[2]) - 64
+        _, inputs, _ = self._inputs(x, layout)
+        return self._shape(inputs, threads)[1]
 
     def steps(self) -> list[StepInfo]:
         """What a run does, in order."""
@@ -168,22 +168,25 @@ class Graph:
         tensors = (_Tensor * count)(*(_Tensor(a.ctypes.data, a.shape[c], a.shape[h], a.shape[w]) for a in arrays))
         return arrays, tensors, shapes[0][0]
 
+    def _shape(self, inputs: "ctypes.Array[_Tensor]", threads: int) -> tuple["ctypes.Array[_Tensor]", int]:
+        """Outputs without data, and bytes of scratch."""
+        tensors = (_Tensor * _library().edgelm_graph_output_count(self._open()))()
+        size, error = ctypes.c_size_t(), ctypes.create_string_buffer(256)
+        if _library().edgelm_graph_shape(self._open(), inputs, threads, tensors, ctypes.byref(size), error, len(error)):
+            raise UsageError(error.value.decode(errors="replace"))
+        return tensors, size.value
+
     def _outputs(
         self, inputs: "ctypes.Array[_Tensor]", N: int, layout: str, threads: int
     ) -> tuple["ctypes.Array[_Tensor]", list[Floats], NDArray[np.uint8]]:
         """Outputs that hold NaN and scratch that holds rubbish, so that what is not written shows."""
-        tensors = (_Tensor * _library().edgelm_graph_output_count(self._open()))()
-        size, error = ctypes.c_size_t(), ctypes.create_string_buffer(256)
-        if _library().edgelm_graph_shape(
-            self._open(), inputs, threads, tensors, ctypes.byref(size), error, len(error)
-        ):
-            raise UsageError(error.value.decode(errors="replace"))
+        tensors, size = self._shape(inputs, threads)
         results = []
         for t in tensors:
             shape = (t.channels, t.height, t.width) if layout == "NCHW" else (t.height, t.width, t.channels)
             results.append(np.full((N, *shape), np.nan, np.float32))
             t.data = results[-1].ctypes.data
-        return tensors, results, np.full(size.value + 64, 0xAA, np.uint8)
+        return tensors, results, np.full(size + 64, 0xAA, np.uint8)
 
     def _open(self) -> int:
         if self._handle is None:

@@ -8,11 +8,24 @@ static const struct {
   const char* name;
   int32_t low, high;
 } ranges[] = {
-    {"version", 1, 1},      {"kernel_h", 1, 255},        {"kernel_w", 1, 255},         {"stride_h", 1, 255},
-    {"stride_w", 1, 255},   {"dilation_h", 1, 255},      {"dilation_w", 1, 255},       {"pad_top", 0, 65535},
-    {"pad_left", 0, 65535}, {"pad_bottom", 0, 65535},    {"pad_right", 0, 65535},      {"in_channels", 1, 1 << 16},
-    {"out_channels", 1, 1 << 16}, {"weight_bits", 1, 32}, {"act_bits", 1, 32},         {"sign_zero", -1, 1},
-    {"pre_relu", 0, 1},     {"post_relu", 0, 1},
+    {"version", 1, 1},
+    {"kernel_h", 1, 255},
+    {"kernel_w", 1, 255},
+    {"stride_h", 1, 255},
+    {"stride_w", 1, 255},
+    {"dilation_h", 1, 255},
+    {"dilation_w", 1, 255},
+    {"pad_top", 0, 65535},
+    {"pad_left", 0, 65535},
+    {"pad_bottom", 0, 65535},
+    {"pad_right", 0, 65535},
+    {"in_channels", 1, 1 << 16},
+    {"out_channels", 1, 1 << 16},
+    {"weight_bits", 1, 32},
+    {"act_bits", 1, 32},
+    {"sign_zero", -1, 1},
+    {"pre_relu", 0, 1},
+    {"post_relu", 0, 1},
 };
 enum { COUNT = sizeof ranges / sizeof ranges[0] };
 _Static_assert(sizeof(edgelm_qconv_attrs) == COUNT * sizeof(int32_t), "one range for each attribute");
@@ -63,7 +76,7 @@ static int check_attrs(const edgelm_qconv_attrs* a, char* error, size_t size) {
 
 /* So that sums stay inside int32, also twice the sum of a ternary filter; float sums are bounded by memory alone. */
 static uint64_t most_taps(const edgelm_qconv_attrs* a) {
-  if (a->weight_bits == 8) return 1 << 16;                   /* 127 * 255 each */
+  if (a->weight_bits == 8) return 1 << 16; /* 127 * 255 each */
   if (a->act_bits == 1 || a->act_bits == 32) return 1 << 24;
   const uint64_t highest = ((uint64_t)1 << (a->act_bits - 1)) - 1;
   const uint64_t most = ((uint64_t)INT32_MAX + 1) / highest / a->weight_bits;

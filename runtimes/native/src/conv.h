@@ -73,7 +73,8 @@ typedef struct edgelm_kernel {
   int32_t macs_per_us; /* roughly; cuts the work into jobs */
   /* Sets pixel_bytes, steps, lanes, pixels, panel_bytes, expanded_bytes (0 without expand) and tile from the rest. */
   void (*lay_out)(edgelm_conv* conv);
-  /* Fills the panel's resident weights, all zero before; also of lanes beyond O and channels beyond C, which count 0. */
+  /* Fills the panel's resident weights, all zero before; also of lanes beyond O and channels beyond C, which count 0.
+   */
   void (*pack)(const edgelm_conv* conv, const edgelm_weights* weights, size_t panel, uint8_t* out);
   /* Makes `count` pixels of levels (`stride` bytes apart, zero from C on for at least 64 bytes) into prepared ones. */
   void (*build)(const edgelm_conv* conv, const uint8_t* levels, size_t stride, size_t count, uint8_t* out);
@@ -100,8 +101,8 @@ struct edgelm_conv {
   uint8_t* weights;            /* (panels, panel_bytes) */
   float *in_scale, *in_bias;   /* (in_channels) */
   float *out_scale, *out_bias; /* (panels * lanes) */
-  int32_t* border; /* b1 with one plane and padding: (kernel_h * kernel_w, panels * lanes) sums of the tap's weights, which
-                      zero bits outside the image add; the driver subtracts them. NULL else. */
+  int32_t* border; /* b1 with one plane and padding: (kernel_h * kernel_w, panels * lanes) sums of the tap's weights,
+                      which zero bits outside the image add; the driver subtracts them. NULL else. */
 };
 
 typedef struct edgelm_operands {
@@ -110,7 +111,8 @@ typedef struct edgelm_operands {
   const float *in_scale, *in_bias, *out_scale, *out_bias;
 } edgelm_operands;
 
-/* Checks, chooses a kernel and repacks; 0, or -1 and a sentence. `conv` is zero before; edgelm_conv_clear in any case. */
+/* Checks, chooses a kernel and repacks; 0, or -1 and a sentence. `conv` is zero before; edgelm_conv_clear in any case.
+ */
 int edgelm_conv_init(edgelm_conv* conv, const edgelm_qconv_attrs* attrs, const edgelm_operands* operands,
                      const char* isa, char* error, size_t error_size);
 void edgelm_conv_clear(edgelm_conv* conv);

@@ -82,20 +82,19 @@ EDGELM_API int edgelm_graph_shape(const edgelm_graph* graph, const edgelm_tensor
 
 /* Runs N images; outputs' data have the layout of the inputs. `scratch` as edgelm_graph_shape said for
  * parallel->threads (NULL: 1). 0, or -1 as edgelm_graph_shape. Allocates nothing. */
-EDGELM_API int edgelm_graph_run(const edgelm_graph* graph, edgelm_layout layout, int32_t N,
-                                const edgelm_tensor* inputs, const edgelm_tensor* outputs, void* scratch,
-                                const edgelm_parallel* parallel);
+EDGELM_API int edgelm_graph_run(const edgelm_graph* graph, edgelm_layout layout, int32_t N, const edgelm_tensor* inputs,
+                                const edgelm_tensor* outputs, void* scratch, const edgelm_parallel* parallel);
 
 /* One step of a run, for profiles: what it is and what it was given. */
 typedef struct edgelm_step_info {
   const char* op;   /* "conv", "load", "move" */
   const char* kind; /* of a convolution: "f32", "i16", "i8", "i6", "b1", "r32", "r8"; else "" */
   const char* isa;
-  int32_t node;          /* index in the program; -1 for a load */
-  int64_t macs;          /* of one image, at the sizes of the last edgelm_graph_profile */
+  int32_t node; /* index in the program; -1 for a load */
+  int64_t macs; /* of one image, at the sizes of the last edgelm_graph_profile */
   int64_t weight_count;
   int64_t resident_bytes; /* of the repacked weights */
-  double ms;             /* of one image, in edgelm_graph_profile */
+  double ms;              /* of one image, in edgelm_graph_profile */
 } edgelm_step_info;
 
 /* Fills at most `count` steps and returns how many there are. */

@@ -84,8 +84,15 @@ edgelm_graph* edgelm_graph_of_conv(const edgelm_qconv_attrs* attrs, const uint8_
   memcpy(p, head, sizeof head);
   p += 4;
   for (int32_t i = 0; i < inputs; ++i) *p++ = -1;
-  const int32_t node[9] = {EDGELM_OP_CONV, 9 + ATTRIBUTES + parts, has_residual ? parts : -1, 0,
-                           (int32_t)weight_bytes, offsets[0], offsets[1], offsets[2], offsets[3]};
+  const int32_t node[9] = {EDGELM_OP_CONV,
+                           9 + ATTRIBUTES + parts,
+                           has_residual ? parts : -1,
+                           0,
+                           (int32_t)weight_bytes,
+                           offsets[0],
+                           offsets[1],
+                           offsets[2],
+                           offsets[3]};
   memcpy(p, node, sizeof node);
   p += 9;
   memcpy(p, attrs, sizeof *attrs);

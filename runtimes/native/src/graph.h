@@ -14,11 +14,11 @@ enum { EDGELM_OP_CONV = 1, EDGELM_OP_POOL = 2, EDGELM_OP_UP = 3, EDGELM_OP_ADD =
 
 typedef struct edgelm_node {
   int32_t op;
-  int32_t conv;           /* index in graph->convs, else -1 */
-  int32_t residual;       /* value or -1 */
-  int32_t count;          /* of x */
-  const int32_t* x;       /* values */
-  int32_t channels;       /* of its output; -1: unknown until run */
+  int32_t conv;     /* index in graph->convs, else -1 */
+  int32_t residual; /* value or -1 */
+  int32_t count;    /* of x */
+  const int32_t* x; /* values */
+  int32_t channels; /* of its output; -1: unknown until run */
 } edgelm_node;
 
 typedef enum edgelm_way { EDGELM_SAME, EDGELM_POOLED, EDGELM_UPSAMPLED } edgelm_way;
@@ -41,9 +41,9 @@ typedef enum edgelm_step_kind { EDGELM_STEP_LOAD, EDGELM_STEP_MOVE, EDGELM_STEP_
 
 typedef struct edgelm_step {
   edgelm_step_kind kind;
-  int32_t node;      /* -1: a load */
-  int32_t value;     /* what it makes before any way; for a load or a move of one value, that value */
-  int32_t pooled;    /* 1: pixels go in squares of four */
+  int32_t node;   /* -1: a load */
+  int32_t value;  /* what it makes before any way; for a load or a move of one value, that value */
+  int32_t pooled; /* 1: pixels go in squares of four */
   int32_t first_sink, sinks;
   int32_t expanded;     /* buffer or -1 */
   int32_t first_buffer; /* head of the list of those that begin to live here; -1: none */
@@ -54,10 +54,10 @@ typedef enum edgelm_buffer_kind { EDGELM_FLOATS, EDGELM_IMAGE, EDGELM_PART, EDGE
 
 typedef struct edgelm_buffer {
   edgelm_buffer_kind kind;
-  int32_t value;      /* floats, part */
-  int32_t node;       /* image, part, expanded: the convolution that reads it */
-  int32_t from, to;   /* steps */
-  int32_t next;       /* that begins to live at the same step; -1: none */
+  int32_t value;    /* floats, part */
+  int32_t node;     /* image, part, expanded: the convolution that reads it */
+  int32_t from, to; /* steps */
+  int32_t next;     /* that begins to live at the same step; -1: none */
 } edgelm_buffer;
 
 struct edgelm_graph {
@@ -70,12 +70,12 @@ struct edgelm_graph {
   edgelm_step* step;
   edgelm_sink* sink;
   edgelm_buffer* buffer;
-  int32_t* floats;       /* (values) buffer of a value's floats, -1: none */
-  int32_t* image;        /* (nodes) buffer of a convolution's dense image, -1: none */
-  int32_t* first_part;   /* (nodes) where its parts stand in `parts`; (sum of all x) buffers of their levels, -1 */
+  int32_t* floats;     /* (values) buffer of a value's floats, -1: none */
+  int32_t* image;      /* (nodes) buffer of a convolution's dense image, -1: none */
+  int32_t* first_part; /* (nodes) where its parts stand in `parts`; (sum of all x) buffers of their levels, -1 */
   int32_t* parts;
   int32_t part_count;
-  void* thresholds;      /* one block for all sinks */
+  void* thresholds;            /* one block for all sinks */
   const edgelm_stages* stages; /* for steps without a convolution */
 };
 
@@ -93,11 +93,11 @@ typedef struct edgelm_step_plan {
 /* A run's view of its memory; made in scratch for each run. */
 typedef struct edgelm_plan {
   const edgelm_graph* graph;
-  edgelm_shape* shape;        /* (values) */
-  size_t* offset;             /* (buffers) bytes from `memory` */
-  edgelm_step_plan* step;     /* (steps) */
-  int32_t* channel;           /* (part_count) first channel of a part in its convolution's input */
-  uint8_t* clear_all;         /* (nodes) 1: the image has gaps that nobody writes */
+  edgelm_shape* shape;    /* (values) */
+  size_t* offset;         /* (buffers) bytes from `memory` */
+  edgelm_step_plan* step; /* (steps) */
+  int32_t* channel;       /* (part_count) first channel of a part in its convolution's input */
+  uint8_t* clear_all;     /* (nodes) 1: the image has gaps that nobody writes */
   uint8_t* memory;
   uint8_t* workers;
   size_t worker_bytes, memory_bytes;
@@ -114,8 +114,8 @@ typedef struct edgelm_run {
 /* 1x1 without stride or padding: an output pixel sees one input pixel, and their order does not matter. */
 static inline int edgelm_is_flat(const edgelm_conv* conv) {
   const edgelm_qconv_attrs* a = &conv->attrs;
-  return a->kernel_h == 1 && a->kernel_w == 1 && a->stride_h == 1 && a->stride_w == 1 && !a->pad_top &&
-         !a->pad_left && !a->pad_bottom && !a->pad_right;
+  return a->kernel_h == 1 && a->kernel_w == 1 && a->stride_h == 1 && a->stride_w == 1 && !a->pad_top && !a->pad_left &&
+         !a->pad_bottom && !a->pad_right;
 }
 
 /* graph_read.c: 0, or -1 and a sentence; the nodes and convolutions of a program. */
@@ -154,7 +154,6 @@ typedef struct edgelm_chunk {
   const uint32_t* sums; /* (count, stride) of a convolution */
   float* floats;        /* (count, stride) */
   void* pooled;         /* room for (count / 4, stride) */
-  uint8_t* row;         /* room for one row of levels */
   size_t stride;
   int32_t y[EDGELM_CHUNK], x[EDGELM_CHUNK]; /* -1: no pixel; pooled: four by four a square */
 } edgelm_chunk;

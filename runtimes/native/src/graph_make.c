@@ -82,8 +82,13 @@ static void add_sink(edgelm_graph* graph, edgelm_step* step, edgelm_sink sink) {
 
 /* Everybody who reads `value`, which `step` hands on in this way. */
 static void add_sinks(edgelm_graph* graph, edgelm_step* step, int32_t value, edgelm_way way) {
-  const edgelm_sink plain = {.kind = EDGELM_SINK_FLOATS, .way = way, .value = value, .buffer = graph->floats[value],
-                             .output = -1, .node = -1, .part = -1};
+  const edgelm_sink plain = {.kind = EDGELM_SINK_FLOATS,
+                             .way = way,
+                             .value = value,
+                             .buffer = graph->floats[value],
+                             .output = -1,
+                             .node = -1,
+                             .part = -1};
   edgelm_sink sink = plain;
   if (sink.buffer >= 0) add_sink(graph, step, sink);
   for (int32_t i = 0; i < graph->outputs; ++i) {
@@ -163,7 +168,8 @@ static int add_thresholds(edgelm_graph* graph) {
         int32_t channel = 0, known = 1;
         for (int32_t i = 0; i < sink->part - graph->first_part[sink->node]; ++i) {
           const int32_t v = reader->x[i];
-          const int32_t channels = v < graph->inputs ? graph->input_channels[v] : graph->node[v - graph->inputs].channels;
+          const int32_t channels =
+              v < graph->inputs ? graph->input_channels[v] : graph->node[v - graph->inputs].channels;
           known = known && channels > 0;
           channel += channels;
         }

@@ -2,7 +2,8 @@
  *
  * All workers walk through the same phases. In each they draw jobs until none is left, and go on when the jobs that
  * others drew are done. So a run needs no particular number of workers: one alone does everything, and a late one joins
- * where the others are. The waiting is short and spins; between runs nobody spins, the pool sleeps as its owner decides.
+ * where the others are. The waiting is short and spins; between runs nobody spins, the pool sleeps as its owner
+ * decides.
  */
 #define _GNU_SOURCE
 #include <sched.h>
@@ -60,7 +61,9 @@ static void work(void* user, size_t index) {
   }
 }
 
-static size_t phases_bytes(const edgelm_graph* graph) { return edgelm_up(2 * (size_t)graph->steps * sizeof(phase), 64); }
+static size_t phases_bytes(const edgelm_graph* graph) {
+  return edgelm_up(2 * (size_t)graph->steps * sizeof(phase), 64);
+}
 
 size_t edgelm_run_bytes(const edgelm_graph* graph) { return phases_bytes(graph); }
 
@@ -106,13 +109,11 @@ int edgelm_graph_profile(const edgelm_graph* graph, edgelm_layout layout, const 
   for (int32_t i = 0; i < 2 * graph->steps; ++i) {
     const int32_t s = i / 2;
     const double before = now_ms();
-    for (int32_t job = 0, jobs = jobs_of(&crew, i); job < jobs; ++job)
-      run_job(&crew, i, job, crew.run.plan.workers);
+    for (int32_t job = 0, jobs = jobs_of(&crew, i); job < jobs; ++job) run_job(&crew, i, job, crew.run.plan.workers);
     if (s >= count) continue;
     steps[s].ms += now_ms() - before;
     const edgelm_shape out = crew.run.plan.shape[graph->step[s].value];
-    if (i % 2 && graph->step[s].kind == EDGELM_STEP_CONV)
-      steps[s].macs = steps[s].weight_count * out.H * out.W;
+    if (i % 2 && graph->step[s].kind == EDGELM_STEP_CONV) steps[s].macs = steps[s].weight_count * out.H * out.W;
   }
   return 0;
 }

@@ -1,8 +1,8 @@
 /* Signs on AVX2: four channels at once, by table.
  *
  * A nibble of activation signs picks one of 16 tables; the weights' nibbles of 32 filters are indices into it, and what
- * comes out is how many of the four signs differ: two instructions for 128 products. Resident weights are nibbles, one bit
- * a weight; `expand` spreads them to one index a byte for each run.
+ * comes out is how many of the four signs differ: two instructions for 128 products. Resident weights are nibbles, one
+ * bit a weight; `expand` spreads them to one index a byte for each run.
  */
 #include <immintrin.h>
 #include <string.h>
@@ -15,12 +15,12 @@ enum { LANES = 32, FLUSH = 255 / 8 }; /* steps of eight channels until a byte of
 
 /* differing[a][e]: how many of the four low bits of a and e differ. */
 #define D4(a, e) (uint8_t)((((a) ^ (e)) & 1) + (((a) ^ (e)) >> 1 & 1) + (((a) ^ (e)) >> 2 & 1) + (((a) ^ (e)) >> 3 & 1))
-#define ROW(a)                                                                                              \
-  {D4(a, 0), D4(a, 1), D4(a, 2),  D4(a, 3),  D4(a, 4),  D4(a, 5),  D4(a, 6),  D4(a, 7),                     \
+#define ROW(a)                                                                          \
+  {D4(a, 0), D4(a, 1), D4(a, 2),  D4(a, 3),  D4(a, 4),  D4(a, 5),  D4(a, 6),  D4(a, 7), \
    D4(a, 8), D4(a, 9), D4(a, 10), D4(a, 11), D4(a, 12), D4(a, 13), D4(a, 14), D4(a, 15)}
-static const uint8_t differing[16][16] __attribute__((aligned(64))) = {
-    ROW(0), ROW(1), ROW(2),  ROW(3),  ROW(4),  ROW(5),  ROW(6),  ROW(7),
-    ROW(8), ROW(9), ROW(10), ROW(11), ROW(12), ROW(13), ROW(14), ROW(15)};
+static const uint8_t differing[16][16]
+    __attribute__((aligned(64))) = {ROW(0), ROW(1), ROW(2),  ROW(3),  ROW(4),  ROW(5),  ROW(6),  ROW(7),
+                                    ROW(8), ROW(9), ROW(10), ROW(11), ROW(12), ROW(13), ROW(14), ROW(15)};
 
 static inline __m256i load(const void* p) { return _mm256_loadu_si256(p); }
 static inline void store(void* p, __m256i v) { _mm256_storeu_si256(p, v); }
@@ -39,7 +39,8 @@ static inline void finish8(uint32_t* sums, __m256i total, __m256i counts) {
 }
 
 static inline void finish16(uint32_t* sums, __m256i total, const __m256i counts[2]) {
-  for (size_t i = 0; i < 4; ++i) { /* the low half of an unpacked vector is lanes 0-7 and 16-23, the high one the rest */
+  for (size_t i = 0; i < 4;
+       ++i) { /* the low half of an unpacked vector is lanes 0-7 and 16-23, the high one the rest */
     const __m128i half = i < 2 ? _mm256_castsi256_si128(counts[i]) : _mm256_extracti128_si256(counts[i - 2], 1);
     const __m256i wide = _mm256_cvtepu16_epi32(half);
     store(sums + 8 * i, _mm256_sub_epi32(total, _mm256_add_epi32(wide, wide)));
@@ -50,63 +51,62 @@ static inline void finish16(uint32_t* sums, __m256i total, const __m256i counts[
 #define PIN(v) __asm__("" : "+x"(v))
 
 /* Eight channels at `at`, for P pixels and B vectors of 32 filters. */
-#define STEP(P, B)                                                                                          \
-  for (size_t half = 0; half < 2; ++half) {                                                                 \
-    __m256i t[P];                                                                                           \
-    _Pragma("GCC unroll 8") for (size_t p = 0; p < P; ++p) {                                                \
-      const size_t byte = x[p][at];                                                                         \
-      t[p] = table(half ? byte & 0xf0 : byte << 4 & 0xf0);                                                  \
-    }                                                                                                       \
-    _Pragma("GCC unroll 8") for (size_t b = 0; b < B; ++b) {                                                \
-      __m256i w = load(panel + (half * B + b) * LANES);                                                     \
-      PIN(w); /* or it would be loaded again for each pixel */                                              \
-      _Pragma("GCC unroll 8") for (size_t p = 0; p < P; ++p)                                                \
-          counts[p * B + b] = _mm256_add_epi8(counts[p * B + b], _mm256_shuffle_epi8(t[p], w));             \
-    }                                                                                                       \
-    _Pragma("GCC unroll 8") for (size_t i = 0; i < P * B; ++i) PIN(counts[i]);                              \
+#define STEP(P, B)                                                               \
+  for (size_t half = 0; half < 2; ++half) {                                      \
+    __m256i t[P];                                                                \
+    _Pragma("GCC unroll 8") for (size_t p = 0; p < P; ++p) {                     \
+      const size_t byte = x[p][at];                                              \
+      t[p] = table(half ? byte & 0xf0 : byte << 4 & 0xf0);                       \
+    }                                                                            \
+    _Pragma("GCC unroll 8") for (size_t b = 0; b < B; ++b) {                     \
+      __m256i w = load(panel + (half * B + b) * LANES);                          \
+      PIN(w); /* or it would be loaded again for each pixel */                   \
+      _Pragma("GCC unroll 8") for (size_t p = 0; p < P; ++p) counts[p * B + b] = \
+          _mm256_add_epi8(counts[p * B + b], _mm256_shuffle_epi8(t[p], w));      \
+    }                                                                            \
+    _Pragma("GCC unroll 8") for (size_t i = 0; i < P * B; ++i) PIN(counts[i]);   \
   }
 
-#define TILE(P, B)                                                                                                     \
-  static void small_##P##x##B(const edgelm_conv* conv, const uint8_t* const* runs, const int32_t* offsets,             \
-                              const uint8_t* panel, uint32_t* sums, size_t stride) {                                   \
-    const edgelm_qconv_attrs* a = &conv->attrs;                                                                        \
-    const __m256i total = _mm256_set1_epi32(a->kernel_h * a->kernel_w * a->in_channels);                               \
-    const size_t steps = conv->steps * 4;                                                                              \
-    __m256i counts[P * B];                                                                                             \
-    _Pragma("GCC unroll 8") for (size_t i = 0; i < P * B; ++i) counts[i] = _mm256_setzero_si256();                     \
-    for (size_t run = 0; run < conv->runs; ++run) {                                                                    \
-      const uint8_t* x[P];                                                                                             \
-      _Pragma("GCC unroll 8") for (size_t p = 0; p < P; ++p) x[p] = runs[run] + offsets[p];                            \
-      for (size_t at = 0; at < steps; ++at, panel += 2 * B * LANES) STEP(P, B)                                         \
-    }                                                                                                                  \
-    _Pragma("GCC unroll 8") for (size_t p = 0; p < P; ++p)                                                             \
-        _Pragma("GCC unroll 8") for (size_t b = 0; b < B; ++b)                                                         \
-            finish8(sums + p * stride + b * LANES, total, counts[p * B + b]);                                          \
-  }                                                                                                                    \
-  static void tile_##P##x##B(const edgelm_conv* conv, const uint8_t* const* runs, const int32_t* offsets,              \
-                             const uint8_t* panel, uint32_t* sums, size_t stride) {                                    \
-    const edgelm_qconv_attrs* a = &conv->attrs;                                                                        \
-    const __m256i total = _mm256_set1_epi32(a->kernel_h * a->kernel_w * a->in_channels), zero = _mm256_setzero_si256();\
-    __m256i wide[P * B][2];                                                                                            \
-    const size_t steps = conv->steps * 4;                                                                              \
-    for (size_t i = 0; i < P * B; ++i) wide[i][0] = wide[i][1] = zero;                                                 \
-    for (size_t run = 0; run < conv->runs; ++run) {                                                                    \
-      const uint8_t* x[P];                                                                                             \
-      _Pragma("GCC unroll 8") for (size_t p = 0; p < P; ++p) x[p] = runs[run] + offsets[p];                            \
-      for (size_t at = 0; at < steps;) {                                                                               \
-        const size_t stop = edgelm_min(steps, at + FLUSH);                                                             \
-        __m256i counts[P * B];                                                                                         \
-        _Pragma("GCC unroll 8") for (size_t i = 0; i < P * B; ++i) counts[i] = zero;                                   \
-        for (; at < stop; ++at, panel += 2 * B * LANES) STEP(P, B)                                                     \
-        _Pragma("GCC unroll 8") for (size_t i = 0; i < P * B; ++i) {                                                   \
-          wide[i][0] = _mm256_add_epi16(wide[i][0], _mm256_unpacklo_epi8(counts[i], zero));                            \
-          wide[i][1] = _mm256_add_epi16(wide[i][1], _mm256_unpackhi_epi8(counts[i], zero));                            \
-        }                                                                                                              \
-      }                                                                                                                \
-    }                                                                                                                  \
-    _Pragma("GCC unroll 8") for (size_t p = 0; p < P; ++p)                                                             \
-        _Pragma("GCC unroll 8") for (size_t b = 0; b < B; ++b)                                                         \
-            finish16(sums + p * stride + b * LANES, total, wide[p * B + b]);                                           \
+#define TILE(P, B)                                                                                                \
+  static void small_##P##x##B(const edgelm_conv* conv, const uint8_t* const* runs, const int32_t* offsets,        \
+                              const uint8_t* panel, uint32_t* sums, size_t stride) {                              \
+    const edgelm_qconv_attrs* a = &conv->attrs;                                                                   \
+    const __m256i total = _mm256_set1_epi32(a->kernel_h * a->kernel_w * a->in_channels);                          \
+    const size_t steps = conv->steps * 4;                                                                         \
+    __m256i counts[P * B];                                                                                        \
+    _Pragma("GCC unroll 8") for (size_t i = 0; i < P * B; ++i) counts[i] = _mm256_setzero_si256();                \
+    for (size_t run = 0; run < conv->runs; ++run) {                                                               \
+      const uint8_t* x[P];                                                                                        \
+      _Pragma("GCC unroll 8") for (size_t p = 0; p < P; ++p) x[p] = runs[run] + offsets[p];                       \
+      for (size_t at = 0; at < steps; ++at, panel += 2 * B * LANES) STEP(P, B)                                    \
+    }                                                                                                             \
+    _Pragma("GCC unroll 8") for (size_t p = 0; p < P; ++p) _Pragma("GCC unroll 8") for (size_t b = 0; b < B; ++b) \
+        finish8(sums + p * stride + b * LANES, total, counts[p * B + b]);                                         \
+  }                                                                                                               \
+  static void tile_##P##x##B(const edgelm_conv* conv, const uint8_t* const* runs, const int32_t* offsets,         \
+                             const uint8_t* panel, uint32_t* sums, size_t stride) {                               \
+    const edgelm_qconv_attrs* a = &conv->attrs;                                                                   \
+    const __m256i total = _mm256_set1_epi32(a->kernel_h * a->kernel_w * a->in_channels),                          \
+                  zero = _mm256_setzero_si256();                                                                  \
+    __m256i wide[P * B][2];                                                                                       \
+    const size_t steps = conv->steps * 4;                                                                         \
+    for (size_t i = 0; i < P * B; ++i) wide[i][0] = wide[i][1] = zero;                                            \
+    for (size_t run = 0; run < conv->runs; ++run) {                                                               \
+      const uint8_t* x[P];                                                                                        \
+      _Pragma("GCC unroll 8") for (size_t p = 0; p < P; ++p) x[p] = runs[run] + offsets[p];                       \
+      for (size_t at = 0; at < steps;) {                                                                          \
+        const size_t stop = edgelm_min(steps, at + FLUSH);                                                        \
+        __m256i counts[P * B];                                                                                    \
+        _Pragma("GCC unroll 8") for (size_t i = 0; i < P * B; ++i) counts[i] = zero;                              \
+        for (; at < stop; ++at, panel += 2 * B * LANES) STEP(P, B)                                                \
+        _Pragma("GCC unroll 8") for (size_t i = 0; i < P * B; ++i) {                                              \
+          wide[i][0] = _mm256_add_epi16(wide[i][0], _mm256_unpacklo_epi8(counts[i], zero));                       \
+          wide[i][1] = _mm256_add_epi16(wide[i][1], _mm256_unpackhi_epi8(counts[i], zero));                       \
+        }                                                                                                         \
+      }                                                                                                           \
+    }                                                                                                             \
+    _Pragma("GCC unroll 8") for (size_t p = 0; p < P; ++p) _Pragma("GCC unroll 8") for (size_t b = 0; b < B; ++b) \
+        finish16(sums + p * stride + b * LANES, total, wide[p * B + b]);                                          \
   }
 
 TILE(6, 1)
@@ -164,7 +164,10 @@ static void lay_out(edgelm_conv* conv) {
   conv->lanes = B * LANES;
   conv->pixels = B == 4 ? 2 : B == 2 ? 4 : 6;
   const int small = conv->runs * conv->steps * 4 <= FLUSH;
-  conv->tile = B == 4 ? (small ? small_2x4 : tile_2x4) : B == 2 ? (small ? small_4x2 : tile_4x2) : small ? small_6x1 : tile_6x1;
+  conv->tile = B == 4   ? (small ? small_2x4 : tile_2x4)
+               : B == 2 ? (small ? small_4x2 : tile_4x2)
+               : small  ? small_6x1
+                        : tile_6x1;
   conv->panel_bytes = conv->runs * conv->steps * 4 * conv->lanes;
   conv->expanded_bytes = 2 * conv->panel_bytes;
 }
@@ -199,5 +202,10 @@ static void expand(const edgelm_conv* conv, const uint8_t* panel, uint8_t* out) 
     }
 }
 
-const edgelm_kernel edgelm_b1_avx2 = {.element = 1, .gathers = 0, .macs_per_us = 400000, .lay_out = lay_out,
-                                      .pack = pack, .expand = expand, .stages = &edgelm_stages_avx2};
+const edgelm_kernel edgelm_b1_avx2 = {.element = 1,
+                                      .gathers = 0,
+                                      .macs_per_us = 400000,
+                                      .lay_out = lay_out,
+                                      .pack = pack,
+                                      .expand = expand,
+                                      .stages = &edgelm_stages_avx2};

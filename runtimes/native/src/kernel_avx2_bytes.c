@@ -4,7 +4,12 @@
 
 #include "conv.h"
 
-enum { LANES = 16, PIXELS = 6, INIT = LANES * sizeof(int32_t), FLUSH = 32767 / 510 /* steps until int16 may overflow */ };
+enum {
+  LANES = 16,
+  PIXELS = 6,
+  INIT = LANES * sizeof(int32_t),
+  FLUSH = 32767 / 510 /* steps until int16 may overflow */
+};
 extern const struct edgelm_stages edgelm_stages_avx2;
 
 static inline __m256i load(const void* p) { return _mm256_loadu_si256(p); }
@@ -78,5 +83,10 @@ static void pack(const edgelm_conv* conv, const edgelm_weights* weights, size_t 
   }
 }
 
-const edgelm_kernel edgelm_i8_avx2 = {.element = 8, .gathers = 0, .offset = 128, .macs_per_us = 150000,
-                                      .lay_out = lay_out, .pack = pack, .stages = &edgelm_stages_avx2};
+const edgelm_kernel edgelm_i8_avx2 = {.element = 8,
+                                      .gathers = 0,
+                                      .offset = 128,
+                                      .macs_per_us = 150000,
+                                      .lay_out = lay_out,
+                                      .pack = pack,
+                                      .stages = &edgelm_stages_avx2};

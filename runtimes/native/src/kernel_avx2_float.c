@@ -1,5 +1,5 @@
-/* Floats on AVX2: six pixels times sixteen filters of fused multiply-adds. Low-bit weights stay bits in memory and become
- * floats in scratch at each run. */
+/* Floats on AVX2: six pixels times sixteen filters of fused multiply-adds. Low-bit weights stay bits in memory and
+ * become floats in scratch at each run. */
 #include <immintrin.h>
 
 #include "conv.h"
@@ -74,7 +74,9 @@ static void pack_floats(const edgelm_conv* conv, const edgelm_weights* weights, 
 }
 
 /* Eight bits of a word from `shift` on, each at the top of a lane. */
-static inline __m256i tops(uint32_t word, __m256i shifts) { return _mm256_sllv_epi32(_mm256_set1_epi32((int)word), shifts); }
+static inline __m256i tops(uint32_t word, __m256i shifts) {
+  return _mm256_sllv_epi32(_mm256_set1_epi32((int)word), shifts);
+}
 
 static void expand(const edgelm_conv* conv, const uint8_t* panel, uint8_t* out) {
   const __m256i first = _mm256_setr_epi32(31, 30, 29, 28, 27, 26, 25, 24);
@@ -91,7 +93,16 @@ static void expand(const edgelm_conv* conv, const uint8_t* panel, uint8_t* out) 
   }
 }
 
-const edgelm_kernel edgelm_f32_avx2 = {.element = 32, .gathers = 1, .macs_per_us = 45000, .lay_out = lay_out,
-                                       .pack = pack_bits, .expand = expand, .stages = &edgelm_stages_avx2};
-const edgelm_kernel edgelm_r32_avx2 = {.element = 32, .gathers = 1, .macs_per_us = 45000, .lay_out = lay_out,
-                                       .pack = pack_floats, .stages = &edgelm_stages_avx2};
+const edgelm_kernel edgelm_f32_avx2 = {.element = 32,
+                                       .gathers = 1,
+                                       .macs_per_us = 45000,
+                                       .lay_out = lay_out,
+                                       .pack = pack_bits,
+                                       .expand = expand,
+                                       .stages = &edgelm_stages_avx2};
+const edgelm_kernel edgelm_r32_avx2 = {.element = 32,
+                                       .gathers = 1,
+                                       .macs_per_us = 45000,
+                                       .lay_out = lay_out,
+                                       .pack = pack_floats,
+                                       .stages = &edgelm_stages_avx2};

@@ -1,17 +1,20 @@
 /* Few levels on AVX2 (i6): sums of four channels by table.
  *
- * Bytes hold 0..M. Four of them make a table of 16 bytes, one for each choice of signs: the sum of b ? M - a : a. Weights
- * are nibbles of such signs, so that one shuffle looks up four products of 32 filters. A total of entries is the sum of
- * w * a plus M for each weight of -1, whatever the activations: a constant of the filter (`init`), as is the offset's share.
- * A ternary weight is the mean of two binary ones.
+ * Bytes hold 0..M. Four of them make a table of 16 bytes, one for each choice of signs: the sum of b ? M - a : a.
+ * Weights are nibbles of such signs, so that one shuffle looks up four products of 32 filters. A total of entries is
+ * the sum of w * a plus M for each weight of -1, whatever the activations: a constant of the filter (`init`), as is the
+ * offset's share. A ternary weight is the mean of two binary ones.
  */
 #include <immintrin.h>
 #include <string.h>
 
 #include "conv.h"
 
-enum { LANES = 32, HALF = 31, /* of M, up to which two entries fit a byte */
-       FLUSH = 65535 / 252 }; /* entries until sixteen bits may overflow */
+enum {
+  LANES = 32,
+  HALF = 31, /* of M, up to which two entries fit a byte */
+  FLUSH = 65535 / 252
+}; /* entries until sixteen bits may overflow */
 extern const struct edgelm_stages edgelm_stages_avx2;
 
 static inline __m256i load(const void* p) { return _mm256_loadu_si256(p); }
@@ -32,52 +35,51 @@ static inline void add_totals(uint32_t* sums, __m256i all, __m256i odd) {
 }
 
 /* P pixels times B vectors of filters; a step is one table and `planes` rows of indices. */
-#define TILE(P, B)                                                                                                  \
-  static void tile_##P##x##B(const edgelm_conv* conv, const uint8_t* const* runs, const int32_t* offsets,           \
-                             const uint8_t* panel, uint32_t* sums, size_t stride) {                                 \
-    for (size_t p = 0; p < P; ++p) memcpy(sums + p * stride, panel, B * LANES * sizeof *sums);                      \
-    panel += B * LANES * sizeof *sums;                                                                              \
-    const int pairs = conv->high - conv->low <= HALF && conv->planes == 1;                                          \
-    const size_t planes = (size_t)conv->planes, flush = FLUSH / 2 * 2 / planes;                                     \
-    const __m256i zero = _mm256_setzero_si256();                                                                    \
-    for (size_t run = 0; run < conv->runs; ++run) {                                                                 \
-      const uint8_t* x[P];                                                                                          \
-      _Pragma("GCC unroll 8") for (size_t p = 0; p < P; ++p) x[p] = runs[run] + offsets[p];                         \
-      for (size_t at = 0; at < conv->steps;) {                                                                      \
-        const size_t stop = edgelm_min(conv->steps, at + flush);                                                    \
-        __m256i all[P * B], odd[P * B];                                                                             \
-        _Pragma("GCC unroll 8") for (size_t i = 0; i < P * B; ++i) all[i] = odd[i] = zero;                          \
-        for (; pairs && at + 2 <= stop; at += 2, panel += 2 * B * LANES) {                                          \
-          _Pragma("GCC unroll 8") for (size_t p = 0; p < P; ++p) {                                                  \
-            const __m256i t = table(x[p] + 16 * at), u = table(x[p] + 16 * at + 16);                                \
-            _Pragma("GCC unroll 8") for (size_t b = 0; b < B; ++b) {                                                \
-              const __m256i v = _mm256_add_epi8(_mm256_shuffle_epi8(t, load(panel + b * LANES)),                    \
-                                                _mm256_shuffle_epi8(u, load(panel + (B + b) * LANES)));             \
-              all[p * B + b] = _mm256_add_epi16(all[p * B + b], v);                                                 \
-              odd[p * B + b] = _mm256_add_epi16(odd[p * B + b], _mm256_srli_epi16(v, 8));                           \
-            }                                                                                                       \
-          }                                                                                                         \
-          _Pragma("GCC unroll 8") for (size_t i = 0; i < P * B; ++i) PIN(all[i]);                                   \
-        }                                                                                                           \
-        for (; at < stop; ++at)                                                                                     \
-          for (size_t plane = 0; plane < planes; ++plane, panel += B * LANES)                                       \
-            _Pragma("GCC unroll 8") for (size_t p = 0; p < P; ++p) {                                                \
-              const __m256i t = table(x[p] + 16 * at);                                                              \
-              _Pragma("GCC unroll 8") for (size_t b = 0; b < B; ++b) {                                              \
-                const __m256i v = _mm256_shuffle_epi8(t, load(panel + b * LANES));                                  \
-                all[p * B + b] = _mm256_add_epi16(all[p * B + b], v);                                               \
-                odd[p * B + b] = _mm256_add_epi16(odd[p * B + b], _mm256_srli_epi16(v, 8));                         \
-              }                                                                                                     \
-            }                                                                                                       \
-        _Pragma("GCC unroll 8") for (size_t p = 0; p < P; ++p)                                                      \
-            _Pragma("GCC unroll 8") for (size_t b = 0; b < B; ++b)                                                  \
-                add_totals(sums + p * stride + b * LANES, all[p * B + b], odd[p * B + b]);                          \
-      }                                                                                                             \
-    }                                                                                                               \
-    if (planes == 1) return;                                                                                        \
-    for (size_t p = 0; p < P; ++p)                                                                                  \
-      for (size_t lane = 0; lane < B * LANES; ++lane)                                                               \
-        sums[p * stride + lane] = (uint32_t)((int32_t)sums[p * stride + lane] >> 1);                                \
+#define TILE(P, B)                                                                                                    \
+  static void tile_##P##x##B(const edgelm_conv* conv, const uint8_t* const* runs, const int32_t* offsets,             \
+                             const uint8_t* panel, uint32_t* sums, size_t stride) {                                   \
+    for (size_t p = 0; p < P; ++p) memcpy(sums + p * stride, panel, B * LANES * sizeof *sums);                        \
+    panel += B * LANES * sizeof *sums;                                                                                \
+    const int pairs = conv->high - conv->low <= HALF && conv->planes == 1;                                            \
+    const size_t planes = (size_t)conv->planes, flush = FLUSH / 2 * 2 / planes;                                       \
+    const __m256i zero = _mm256_setzero_si256();                                                                      \
+    for (size_t run = 0; run < conv->runs; ++run) {                                                                   \
+      const uint8_t* x[P];                                                                                            \
+      _Pragma("GCC unroll 8") for (size_t p = 0; p < P; ++p) x[p] = runs[run] + offsets[p];                           \
+      for (size_t at = 0; at < conv->steps;) {                                                                        \
+        const size_t stop = edgelm_min(conv->steps, at + flush);                                                      \
+        __m256i all[P * B], odd[P * B];                                                                               \
+        _Pragma("GCC unroll 8") for (size_t i = 0; i < P * B; ++i) all[i] = odd[i] = zero;                            \
+        for (; pairs && at + 2 <= stop; at += 2, panel += 2 * B * LANES) {                                            \
+          _Pragma("GCC unroll 8") for (size_t p = 0; p < P; ++p) {                                                    \
+            const __m256i t = table(x[p] + 16 * at), u = table(x[p] + 16 * at + 16);                                  \
+            _Pragma("GCC unroll 8") for (size_t b = 0; b < B; ++b) {                                                  \
+              const __m256i v = _mm256_add_epi8(_mm256_shuffle_epi8(t, load(panel + b * LANES)),                      \
+                                                _mm256_shuffle_epi8(u, load(panel + (B + b) * LANES)));               \
+              all[p * B + b] = _mm256_add_epi16(all[p * B + b], v);                                                   \
+              odd[p * B + b] = _mm256_add_epi16(odd[p * B + b], _mm256_srli_epi16(v, 8));                             \
+            }                                                                                                         \
+          }                                                                                                           \
+          _Pragma("GCC unroll 8") for (size_t i = 0; i < P * B; ++i) PIN(all[i]);                                     \
+        }                                                                                                             \
+        for (; at < stop; ++at)                                                                                       \
+          for (size_t plane = 0; plane < planes; ++plane, panel += B * LANES)                                         \
+            _Pragma("GCC unroll 8") for (size_t p = 0; p < P; ++p) {                                                  \
+              const __m256i t = table(x[p] + 16 * at);                                                                \
+              _Pragma("GCC unroll 8") for (size_t b = 0; b < B; ++b) {                                                \
+                const __m256i v = _mm256_shuffle_epi8(t, load(panel + b * LANES));                                    \
+                all[p * B + b] = _mm256_add_epi16(all[p * B + b], v);                                                 \
+                odd[p * B + b] = _mm256_add_epi16(odd[p * B + b], _mm256_srli_epi16(v, 8));                           \
+              }                                                                                                       \
+            }                                                                                                         \
+        _Pragma("GCC unroll 8") for (size_t p = 0; p < P; ++p) _Pragma("GCC unroll 8") for (size_t b = 0; b < B; ++b) \
+            add_totals(sums + p * stride + b * LANES, all[p * B + b], odd[p * B + b]);                                \
+      }                                                                                                               \
+    }                                                                                                                 \
+    if (planes == 1) return;                                                                                          \
+    for (size_t p = 0; p < P; ++p)                                                                                    \
+      for (size_t lane = 0; lane < B * LANES; ++lane)                                                                 \
+        sums[p * stride + lane] = (uint32_t)((int32_t)sums[p * stride + lane] >> 1);                                  \
   }
 
 TILE(6, 1)
@@ -133,7 +135,8 @@ static void expand(const edgelm_conv* conv, const uint8_t* panel, uint8_t* out) 
     }
 }
 
-/* The tables of two groups of each half: entry e is pair[e % 4] of the first two channels plus pair[e / 4] of the others. */
+/* The tables of two groups of each half: entry e is pair[e % 4] of the first two channels plus pair[e / 4] of the
+ * others. */
 static inline void store_tables(uint8_t* out, __m256i pairs) {
   const __m256i first = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3));
   const __m256i second = _mm256_broadcastsi128_si256(_mm_setr_epi8(4, 4, 4, 4, 5, 5, 5, 5, 6, 6, 6, 6, 7, 7, 7, 7));
@@ -157,7 +160,8 @@ static void build(const edgelm_conv* conv, const uint8_t* levels, size_t stride,
       const __m256i even = _mm256_and_si256(a, low_byte), odd = _mm256_srli_epi16(a, 8);
       const __m256i no_even = _mm256_sub_epi16(M, even), no_odd = _mm256_sub_epi16(M, odd);
       /* Bytes of a pair of channels: both as they are, the first reversed; the second reversed, both. */
-      const __m256i as_is = _mm256_or_si256(_mm256_add_epi16(even, odd), _mm256_slli_epi16(_mm256_add_epi16(no_even, odd), 8));
+      const __m256i as_is =
+          _mm256_or_si256(_mm256_add_epi16(even, odd), _mm256_slli_epi16(_mm256_add_epi16(no_even, odd), 8));
       const __m256i reversed =
           _mm256_or_si256(_mm256_add_epi16(even, no_odd), _mm256_slli_epi16(_mm256_add_epi16(no_even, no_odd), 8));
       uint8_t tables[128];
@@ -169,6 +173,12 @@ static void build(const edgelm_conv* conv, const uint8_t* levels, size_t stride,
   }
 }
 
-const edgelm_kernel edgelm_i6_avx2 = {.element = 8, .gathers = 1, .offset = -1, .macs_per_us = 250000,
-                                      .lay_out = lay_out, .pack = pack, .build = build, .expand = expand,
+const edgelm_kernel edgelm_i6_avx2 = {.element = 8,
+                                      .gathers = 1,
+                                      .offset = -1,
+                                      .macs_per_us = 250000,
+                                      .lay_out = lay_out,
+                                      .pack = pack,
+                                      .build = build,
+                                      .expand = expand,
                                       .stages = &edgelm_stages_avx2};

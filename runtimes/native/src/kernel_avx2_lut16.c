@@ -35,7 +35,8 @@ static inline void add_totals(uint32_t* sums, const totals* t, int shift) {
   const __m128i parts[4] = {_mm256_castsi256_si128(low), _mm256_castsi256_si128(high), _mm256_extracti128_si256(low, 1),
                             _mm256_extracti128_si256(high, 1)};
   for (size_t i = 0; i < 4; ++i)
-    store(sums + 8 * i, _mm256_add_epi32(load(sums + 8 * i), _mm256_slli_epi32(_mm256_cvtepu16_epi32(parts[i]), shift)));
+    store(sums + 8 * i,
+          _mm256_add_epi32(load(sums + 8 * i), _mm256_slli_epi32(_mm256_cvtepu16_epi32(parts[i]), shift)));
 }
 
 /* The largest sum of four bytes of a table is 4 M; `batch` upper bytes of it fit a byte. */
@@ -91,13 +92,13 @@ static inline void tile_of(const edgelm_conv* conv, const uint8_t* const* runs, 
   }
 }
 
-static void tile_pair(const edgelm_conv* conv, const uint8_t* const* runs, const int32_t* offsets,
-                      const uint8_t* panel, uint32_t* sums, size_t stride) {
+static void tile_pair(const edgelm_conv* conv, const uint8_t* const* runs, const int32_t* offsets, const uint8_t* panel,
+                      uint32_t* sums, size_t stride) {
   tile_of(conv, runs, offsets, panel, sums, stride, 2, 1);
 }
 
-static void tile_many(const edgelm_conv* conv, const uint8_t* const* runs, const int32_t* offsets,
-                      const uint8_t* panel, uint32_t* sums, size_t stride) {
+static void tile_many(const edgelm_conv* conv, const uint8_t* const* runs, const int32_t* offsets, const uint8_t* panel,
+                      uint32_t* sums, size_t stride) {
   tile_of(conv, runs, offsets, panel, sums, stride, batch_of(conv), 1);
 }
 
@@ -199,5 +200,11 @@ static void build(const edgelm_conv* conv, const uint8_t* levels, size_t stride,
   }
 }
 
-const edgelm_kernel edgelm_i16_avx2 = {.element = 16, .gathers = 1, .macs_per_us = 150000, .lay_out = lay_out,
-                                       .pack = pack, .build = build, .expand = expand, .stages = &edgelm_stages_avx2};
+const edgelm_kernel edgelm_i16_avx2 = {.element = 16,
+                                       .gathers = 1,
+                                       .macs_per_us = 150000,
+                                       .lay_out = lay_out,
+                                       .pack = pack,
+                                       .build = build,
+                                       .expand = expand,
+                                       .stages = &edgelm_stages_avx2};

@@ -163,7 +163,10 @@ typedef struct shape {
   edgelm_tile* tile;
 } shape;
 
-#define SHAPE_LIST(KIND) {{8, 2, KIND##_8x2}, {8, 3, KIND##_8x3}, {4, 5, KIND##_4x5}, {8, 1, KIND##_8x1}}
+#define SHAPE_LIST(KIND)                                                             \
+  {                                                                                  \
+    {8, 2, KIND##_8x2}, {8, 3, KIND##_8x3}, {4, 5, KIND##_4x5}, { 8, 1, KIND##_8x1 } \
+  }
 static const shape b1_shapes[] = SHAPE_LIST(b1), r8_shapes[] = SHAPE_LIST(r8), r32_shapes[] = SHAPE_LIST(r32);
 static const shape masked_shapes[] = {{4, 2, masked_4x2}, {8, 1, masked_8x1}};
 
@@ -264,9 +267,22 @@ static void pack_r32(const edgelm_conv* conv, const edgelm_weights* weights, siz
   }
 }
 
-const edgelm_kernel edgelm_b1_avx512 = {.element = 1, .gathers = 0, .macs_per_us = 1000000, .lay_out = lay_out_b1,
-                                        .pack = pack_b1, .stages = &edgelm_stages_avx512};
-const edgelm_kernel edgelm_r8_avx512 = {.element = 8, .gathers = 0, .offset = 128, .macs_per_us = 180000,
-                                        .lay_out = lay_out_r8, .pack = pack_r8, .stages = &edgelm_stages_avx512};
-const edgelm_kernel edgelm_r32_avx512 = {.element = 32, .gathers = 1, .macs_per_us = 50000, .lay_out = lay_out_r32,
-                                         .pack = pack_r32, .stages = &edgelm_stages_avx512};
+const edgelm_kernel edgelm_b1_avx512 = {.element = 1,
+                                        .gathers = 0,
+                                        .macs_per_us = 1000000,
+                                        .lay_out = lay_out_b1,
+                                        .pack = pack_b1,
+                                        .stages = &edgelm_stages_avx512};
+const edgelm_kernel edgelm_r8_avx512 = {.element = 8,
+                                        .gathers = 0,
+                                        .offset = 128,
+                                        .macs_per_us = 180000,
+                                        .lay_out = lay_out_r8,
+                                        .pack = pack_r8,
+                                        .stages = &edgelm_stages_avx512};
+const edgelm_kernel edgelm_r32_avx512 = {.element = 32,
+                                         .gathers = 1,
+                                         .macs_per_us = 50000,
+                                         .lay_out = lay_out_r32,
+                                         .pack = pack_r32,
+                                         .stages = &edgelm_stages_avx512};

@@ -12,7 +12,6 @@ extern const struct edgelm_stages edgelm_stages_scalar;
 
 static size_t words(const edgelm_conv* conv) { return ((size_t)conv->attrs.in_channels + 31) / 32; }
 
-
 /* ---- bits */
 
 static int32_t dot_b1(const uint8_t* x, const uint32_t* weights, size_t steps, size_t lane) {
@@ -154,18 +153,18 @@ static void pack_float(const edgelm_conv* conv, const edgelm_weights* weights, s
   for (size_t o = panel * LANES; o < edgelm_min(O, (panel + 1) * LANES); ++o)
     for (size_t tap = 0; tap < taps; ++tap)
       for (size_t c = 0; c < C; ++c)
-        floats[(tap * C + c) * LANES + o % LANES] =
-            conv->kind == EDGELM_R32 ? edgelm_real_weight(conv, weights, o, tap, c)
-                                     : (float)edgelm_weight(conv, weights, o, tap, c);
+        floats[(tap * C + c) * LANES + o % LANES] = conv->kind == EDGELM_R32
+                                                        ? edgelm_real_weight(conv, weights, o, tap, c)
+                                                        : (float)edgelm_weight(conv, weights, o, tap, c);
 }
 
-#define KERNEL(kind, bits, gather, shape, rate)                                                      \
-  const edgelm_kernel edgelm_##kind##_scalar = {.element = bits,                                     \
-                                                .gathers = gather,                                   \
-                                                .offset = 128,                                       \
-                                                .macs_per_us = rate,                                 \
-                                                .lay_out = lay_out_##shape,                          \
-                                                .pack = pack_##shape,                                \
+#define KERNEL(kind, bits, gather, shape, rate)                             \
+  const edgelm_kernel edgelm_##kind##_scalar = {.element = bits,            \
+                                                .gathers = gather,          \
+                                                .offset = 128,              \
+                                                .macs_per_us = rate,        \
+                                                .lay_out = lay_out_##shape, \
+                                                .pack = pack_##shape,       \
                                                 .stages = &edgelm_stages_scalar}
 KERNEL(b1, 1, 0, b1, 5000);
 KERNEL(i8, 8, 0, int, 1000);

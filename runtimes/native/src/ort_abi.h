@@ -19,7 +19,7 @@ typedef struct OrtOpAttr OrtOpAttr;
 typedef struct OrtMemoryInfo OrtMemoryInfo;
 typedef struct OrtAllocator OrtAllocator;
 
-enum { ORT_FAIL = 1, ORT_INVALID_ARGUMENT = 2 }; /* error codes */
+enum { ORT_FAIL = 1, ORT_INVALID_ARGUMENT = 2 };      /* error codes */
 enum { ORT_FLOAT = 1, ORT_UINT8 = 2, ORT_INT32 = 6 }; /* element types */
 enum { ORT_REQUIRED = 0, ORT_OPTIONAL = 1, ORT_VARIADIC = 2 };
 enum { ORT_ATTR_INT = 1 };

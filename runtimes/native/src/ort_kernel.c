@@ -1,6 +1,6 @@
-/* One QuantConv2d or QuantGraph node of an ONNX graph, NCHW: reads attributes and constant operands once, when a session
- * is made, and leaves all arithmetic to edgelm_graph_*. A kernel is read-only while it runs, so one session may be run from many
- * threads. Threads come from the session's own pool, scratch from its own allocator.
+/* One QuantConv2d or QuantGraph node of an ONNX graph, NCHW: reads attributes and constant operands once, when a
+ * session is made, and leaves all arithmetic to edgelm_graph_*. A kernel is read-only while it runs, so one session may
+ * be run from many threads. Threads come from the session's own pool, scratch from its own allocator.
  */
 #define _GNU_SOURCE
 #include <inttypes.h>
@@ -113,12 +113,13 @@ static OrtStatus* make_conv(OrtApi api, const OrtKernelInfo* info, kernel* self)
   }
   size_t inputs = 0;
   TRY(api[ORT_INFO_COUNT].info_count(info, &inputs));
-  if (inputs <= X || inputs - X > MAX_INPUTS) return edgelm_ort_fail(api, "QuantConv2d: 1 to 255 tensors x are expected");
+  if (inputs <= X || inputs - X > MAX_INPUTS)
+    return edgelm_ort_fail(api, "QuantConv2d: 1 to 255 tensors x are expected");
   self->first = X;
   self->residual = is_given(api, info, RESIDUAL) ? RESIDUAL : -1;
-  self->graph = edgelm_graph_of_conv(&attrs, data[WEIGHT], count[WEIGHT], data[IN_SCALE], data[IN_BIAS],
-                                     data[OUT_SCALE], data[OUT_BIAS], (int32_t)(inputs - X), self->residual >= 0, NULL,
-                                     sentence, sizeof sentence);
+  self->graph =
+      edgelm_graph_of_conv(&attrs, data[WEIGHT], count[WEIGHT], data[IN_SCALE], data[IN_BIAS], data[OUT_SCALE],
+                           data[OUT_BIAS], (int32_t)(inputs - X), self->residual >= 0, NULL, sentence, sizeof sentence);
   return self->graph ? NULL : edgelm_ort_fail(api, sentence);
 }
 
@@ -151,7 +152,8 @@ static OrtStatus* create(OrtApi api, const OrtKernelInfo* info, void** out,
   self->threads = processors < 1 ? 1 : processors > MAX_THREADS ? MAX_THREADS : (int32_t)processors;
   OrtStatus* status = make(api, info, self);
   if (!status)
-    status = api[ORT_CREATE_CPU_MEMORY_INFO].create_cpu_memory_info(ORT_ARENA_ALLOCATOR, ORT_MEM_DEFAULT, &self->memory);
+    status =
+        api[ORT_CREATE_CPU_MEMORY_INFO].create_cpu_memory_info(ORT_ARENA_ALLOCATOR, ORT_MEM_DEFAULT, &self->memory);
   if (status) {
     edgelm_ort_destroy(self);
     return status;

@@ -14,9 +14,9 @@
 enum { OLDEST_MINOR = 17, NEWEST_OP_VERSION = 18, INFERRING_MINOR = 24 };
 
 const char* const edgelm_ort_attributes[ATTRIBUTES] = {
-    "version",    "kernel_h",    "kernel_w",     "stride_h",    "stride_w",  "dilation_h",
-    "dilation_w", "pad_top",     "pad_left",     "pad_bottom",  "pad_right", "in_channels",
-    "out_channels", "weight_bits", "act_bits",   "sign_zero",   "pre_relu",  "post_relu"};
+    "version",      "kernel_h",    "kernel_w", "stride_h",   "stride_w",  "dilation_h",
+    "dilation_w",   "pad_top",     "pad_left", "pad_bottom", "pad_right", "in_channels",
+    "out_channels", "weight_bits", "act_bits", "sign_zero",  "pre_relu",  "post_relu"};
 
 /* What one ONNX Runtime in this process got from us; sessions keep pointers to it, so it lives forever. */
 typedef struct registration {

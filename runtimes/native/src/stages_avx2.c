@@ -27,7 +27,8 @@ static void signs(const float* y, size_t stride, const edgelm_quantizer* q, size
       if (!out[i]) continue;
       __m256 v = _mm256_add_ps(_mm256_mul_ps(_mm256_loadu_ps(y + i * stride + at), scale), bias);
       if (q->relu) v = _mm256_andnot_ps(_mm256_cmp_ps(v, zero, _CMP_LT_OQ), v);
-      const __m256 negative = q->sign_zero < 0 ? _mm256_cmp_ps(v, zero, _CMP_NGT_UQ) : _mm256_cmp_ps(v, zero, _CMP_LT_OQ);
+      const __m256 negative =
+          q->sign_zero < 0 ? _mm256_cmp_ps(v, zero, _CMP_NGT_UQ) : _mm256_cmp_ps(v, zero, _CMP_LT_OQ);
       put(out[i], at, n, _mm256_movemask_ps(negative));
     }
   }
@@ -71,7 +72,8 @@ typedef struct grid {
 } grid;
 
 static inline grid grid_of(const edgelm_quantizer* q) {
-  return (grid){_mm256_set1_ps(q->steps), _mm256_set1_ps(q->low), _mm256_set1_ps(q->high), _mm256_set1_epi32(q->offset)};
+  return (grid){_mm256_set1_ps(q->steps), _mm256_set1_ps(q->low), _mm256_set1_ps(q->high),
+                _mm256_set1_epi32(q->offset)};
 }
 
 /* A ReLU is in `low` already; what is no number becomes 0. */

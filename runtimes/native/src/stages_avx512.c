@@ -10,7 +10,9 @@
 
 #include "stages.h"
 
-static inline __mmask16 inside(size_t n, size_t at) { return n - at >= 16 ? 0xffff : (__mmask16)((1u << (n - at)) - 1); }
+static inline __mmask16 inside(size_t n, size_t at) {
+  return n - at >= 16 ? 0xffff : (__mmask16)((1u << (n - at)) - 1);
+}
 
 /* Sixteen bits, or the one or two bytes that the row has left. */
 static inline void put(uint8_t* row, size_t at, size_t n, uint16_t bits) {
@@ -35,8 +37,7 @@ static void signs(const float* y, size_t stride, const edgelm_quantizer* q, size
       const __m512 v = affine16(y + i * stride + at, scale, bias);
       __mmask16 negative = _mm512_mask_cmp_ps_mask(some, v, zero, _CMP_LT_OQ);
       if (q->relu) negative = 0; /* what was negative is 0 now */
-      if (q->sign_zero < 0)
-        negative = _mm512_mask_cmp_ps_mask(some, v, zero, _CMP_NGT_UQ);
+      if (q->sign_zero < 0) negative = _mm512_mask_cmp_ps_mask(some, v, zero, _CMP_NGT_UQ);
       put(out[i], at, n, negative);
     }
   }

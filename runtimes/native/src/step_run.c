@@ -1,46 +1,15 @@
 /* One job of a step: some rows of output pixels, chunk by chunk through the tiles and on to the sinks.
  *
- * A convolution finds its input in one of three ways: in its dense image (`direct`); pixel by pixel, prepared for a chunk
+ * A convolution finds its input in one of three ways: in its dense image (`direct`); pixel by pixel, prepared for a
+ * chunk
  * (`flat`, 1x1); or in a ring of prepared rows that moves down with the output (`ring`).
  */
 #include <string.h>
 
-#include "graph.h"
-
-enum {
-  GATHERED = 16,                          /* pixels whose levels are gathered before they are built */
-  ROOM = EDGELM_CHUNK + EDGELM_MAX_PIXELS, /* the last tile may go beyond the chunk */
-};
-
-/* A worker's memory. */
-typedef struct desk {
-  uint32_t* sums;
-  float* floats;
-  float* pooled;
-  uint8_t* row;
-  uint8_t* levels;
-  uint8_t* prepared;
-  const uint8_t** runs;
-} desk;
-
-typedef struct task {
-  const edgelm_run* run;
-  const edgelm_step* step;
-  const edgelm_node* node;
-  const edgelm_conv* conv;
-  desk desk;
-  size_t stride, levels_stride;
-  edgelm_chunk chunk;
-  /* The next pixel to take, and where the job's rows end. */
-  int32_t y, x, end, first_x, end_x;
-} task;
+#include "step.h"
 
 static size_t stride_of(const edgelm_conv* conv, int32_t channels) {
   return edgelm_up(conv ? conv->panels * conv->lanes : (size_t)channels, 16);
-}
-
-static size_t levels_stride_of(const edgelm_conv* conv) {
-  return edgelm_up((size_t)conv->attrs.in_channels * conv->kernel->element / 8, 64) + 64;
 }
 
 static size_t ring_rows(const edgelm_conv* conv) {
@@ -51,23 +20,22 @@ static size_t ring_columns(const edgelm_conv* conv, int32_t strip) {
   return (size_t)(strip - 1) * conv->attrs.stride_w + (size_t)(conv->attrs.kernel_w - 1) * conv->attrs.dilation_w + 1;
 }
 
-static size_t lay_out_desk(const edgelm_conv* conv, int32_t channels, int32_t strip, uint8_t* memory, desk* out) {
+static size_t lay_out_desk(const edgelm_conv* conv, int32_t channels, int32_t strip, uint8_t* memory,
+                           edgelm_desk* out) {
   const size_t stride = stride_of(conv, channels);
   const size_t runs = conv ? conv->runs * sizeof(uint8_t*) : 0;
-  size_t sizes[7] = {ROOM * stride * 4, EDGELM_CHUNK * stride * 4, EDGELM_CHUNK / 4 * stride * 4,
-                     stride * 4 + EDGELM_SLACK, 0, 0, runs};
+  size_t sizes[6] = {ROOM * stride * 4, EDGELM_CHUNK * stride * 4, EDGELM_CHUNK / 4 * stride * 4, 0, 0, runs}, at[6];
   if (conv && conv->kernel->gathers) {
-    sizes[4] = GATHERED * levels_stride_of(conv);
-    sizes[5] = edgelm_is_flat(conv) ? EDGELM_CHUNK * conv->pixel_bytes
+    sizes[3] = GATHERED * edgelm_levels_stride(conv);
+    sizes[4] = edgelm_is_flat(conv) ? EDGELM_CHUNK * conv->pixel_bytes
                                     : ring_rows(conv) * ring_columns(conv, strip) * conv->pixel_bytes;
-    sizes[5] += 2 * EDGELM_SLACK;
+    sizes[4] += 2 * EDGELM_SLACK;
   }
-  size_t used = 0, at[7];
-  for (int i = 0; i < 7; used += edgelm_up(sizes[i], 64), ++i) at[i] = used;
+  size_t used = 0;
+  for (int i = 0; i < 6; used += edgelm_up(sizes[i], 64), ++i) at[i] = used;
   if (memory)
-    *out = (desk){(void*)(memory + at[0]), (void*)(memory + at[1]), (void*)(memory + at[2]),
-                  memory + at[3],          memory + at[4],          memory + at[5],
-                  (void*)(memory + at[6])};
+    *out = (edgelm_desk){(void*)(memory + at[0]), (void*)(memory + at[1]), (void*)(memory + at[2]),
+                         memory + at[3],          memory + at[4],          (void*)(memory + at[5])};
   return used;
 }
 
@@ -75,63 +43,9 @@ size_t edgelm_worker_bytes(const edgelm_conv* conv, int32_t channels, int32_t st
   return lay_out_desk(conv, channels, strip, NULL, NULL);
 }
 
-edgelm_place edgelm_place_floats(const edgelm_run* run, int32_t value) {
-  const edgelm_graph* graph = run->plan.graph;
-  const edgelm_shape s = run->plan.shape[value];
-  const size_t pixel = (size_t)s.C * sizeof(float), row = pixel * s.W;
-  if (value < graph->inputs && run->layout == EDGELM_NHWC)
-    return (edgelm_place){(uint8_t*)run->inputs[value].data + run->batch * row * s.H, pixel, row};
-  return (edgelm_place){run->plan.memory + run->plan.offset[graph->floats[value]], pixel, row};
-}
-
-/* ---- input of a convolution ---- */
-
-static void gather_pad(const edgelm_conv* conv, uint8_t* out) {
-  memset(out, conv->offset, (size_t)conv->attrs.in_channels * conv->kernel->element / 8);
-}
-
-/* The levels of one input pixel, channels innermost. */
-static void gather(const task* t, int32_t y, int32_t x, uint8_t* out) {
-  const edgelm_conv* conv = t->conv;
-  const edgelm_plan* plan = &t->run->plan;
-  const int32_t first = plan->graph->first_part[t->step->node];
-  for (int32_t i = 0; i < t->node->count; ++i) {
-    const int32_t value = t->node->x[i], channel = plan->channel[first + i], C = plan->shape[value].C;
-    if (conv->kernel->element == 32) {
-      const edgelm_place from = edgelm_place_floats(t->run, value);
-      const edgelm_quantizer q = {
-          .scale = conv->in_scale + channel, .bias = conv->in_bias + channel, .relu = conv->attrs.pre_relu};
-      conv->kernel->stages->affine((const float*)(const void*)(from.at + y * from.row + x * from.pixel), &q, (size_t)C,
-                                   (float*)(void*)out + channel);
-    } else {
-      const size_t element = (size_t)conv->kernel->element / 8, bytes = C * element;
-      const uint8_t* from = plan->memory + plan->offset[plan->graph->parts[first + i]];
-      memcpy(out + channel * element, from + ((size_t)y * plan->shape[value].W + x) * bytes, bytes);
-    }
-  }
-}
-
-/* Prepares `count` input pixels: (y[i], x[i]), or padding where y[i] < 0. */
-static void prepare(const task* t, const int32_t* y, const int32_t* x, size_t count, uint8_t* out) {
-  const edgelm_conv* conv = t->conv;
-  const size_t batch = conv->kernel->build ? GATHERED : count;
-  const size_t stride = conv->kernel->build ? t->levels_stride : conv->pixel_bytes;
-  for (size_t first = 0; first < count; first += batch) {
-    const size_t some = edgelm_min(batch, count - first);
-    uint8_t* levels = conv->kernel->build ? t->desk.levels : out;
-    for (size_t i = 0; i < some; ++i) {
-      if (y[first + i] < 0)
-        gather_pad(conv, levels + i * stride);
-      else
-        gather(t, y[first + i], x[first + i], levels + i * stride);
-    }
-    if (conv->kernel->build) conv->kernel->build(conv, levels, stride, some, out + first * conv->pixel_bytes);
-  }
-}
-
 /* ---- pixels of a chunk ---- */
 
-static void take_raster(task* t, size_t most) {
+static void take_raster(edgelm_task* t, size_t most) {
   edgelm_chunk* c = &t->chunk;
   for (c->count = 0; c->count < most && t->y < t->end; ++c->count) {
     c->y[c->count] = t->y;
@@ -143,7 +57,7 @@ static void take_raster(task* t, size_t most) {
 }
 
 /* Four by four the pixels of a square; what lies outside the map repeats its edge and is marked afterwards. */
-static void take_squares(task* t, size_t most) {
+static void take_squares(edgelm_task* t, size_t most) {
   edgelm_chunk* c = &t->chunk;
   for (c->count = 0; c->count + 4 <= most && t->y < t->end; c->count += 4) {
     for (int32_t i = 0; i < 4; ++i) {
@@ -157,7 +71,7 @@ static void take_squares(task* t, size_t most) {
   }
 }
 
-static void take(task* t, size_t most) {
+static void take(edgelm_task* t, size_t most) {
   if (t->step->pooled)
     take_squares(t, most);
   else
@@ -177,7 +91,7 @@ static void mark_outside(edgelm_chunk* c, edgelm_shape out) {
 /* ---- tiles ---- */
 
 /* Subtracts what the taps outside the H x W input added: zero bits count as +1. */
-static void mend_border(const task* t) {
+static void mend_border(const edgelm_task* t) {
   const edgelm_conv* conv = t->conv;
   const edgelm_qconv_attrs* a = &conv->attrs;
   const edgelm_shape in = t->run->plan.shape[t->node->x[0]];
@@ -197,7 +111,7 @@ static void mend_border(const task* t) {
 }
 
 /* All panels for the chunk's pixels, whose input starts at these runs and offsets. */
-static void convolve(task* t, const uint8_t* const* runs, int32_t* offsets) {
+static void convolve(edgelm_task* t, const uint8_t* const* runs, int32_t* offsets) {
   const edgelm_conv* conv = t->conv;
   const size_t count = t->chunk.count, pixels = (size_t)conv->pixels;
   const uint8_t* weights = conv->weights;
@@ -222,7 +136,7 @@ static size_t chunk_pixels(const edgelm_conv* conv) {
   return edgelm_max(most / conv->pixels * conv->pixels, conv->pixels);
 }
 
-static void run_direct(task* t) {
+static void run_direct(edgelm_task* t) {
   const edgelm_conv* conv = t->conv;
   const edgelm_qconv_attrs* a = &conv->attrs;
   const edgelm_plan* plan = &t->run->plan;
@@ -246,7 +160,7 @@ static void run_direct(task* t) {
   }
 }
 
-static void run_flat(task* t) {
+static void run_flat(edgelm_task* t) {
   const edgelm_shape out = t->run->plan.shape[t->step->value];
   const uint8_t* runs[1] = {t->desk.prepared};
   int32_t offsets[ROOM], y[EDGELM_CHUNK], x[EDGELM_CHUNK];
@@ -257,27 +171,12 @@ static void run_flat(task* t) {
       clamp(&t->chunk, out, i, &y[i], &x[i]);
       offsets[i] = (int32_t)(i * t->conv->pixel_bytes);
     }
-    prepare(t, y, x, t->chunk.count, t->desk.prepared);
+    edgelm_prepare(t, y, x, t->chunk.count, t->desk.prepared);
     convolve(t, runs, offsets);
   }
 }
 
-/* One row of prepared pixels, padded row `py`, padded columns px .. px + columns. */
-static void prepare_row(const task* t, int32_t py, int32_t px, size_t columns, uint8_t* out) {
-  const edgelm_qconv_attrs* a = &t->conv->attrs;
-  const edgelm_shape in = t->run->plan.shape[t->node->x[0]];
-  int32_t y[EDGELM_CHUNK], x[EDGELM_CHUNK];
-  for (size_t first = 0; first < columns; first += EDGELM_CHUNK) {
-    const size_t some = edgelm_min(EDGELM_CHUNK, columns - first);
-    for (size_t i = 0; i < some; ++i) {
-      x[i] = px + (int32_t)(first + i) - a->pad_left;
-      y[i] = x[i] < 0 || x[i] >= in.W || py < a->pad_top || py >= a->pad_top + in.H ? -1 : py - a->pad_top;
-    }
-    prepare(t, y, x, some, out + first * t->conv->pixel_bytes);
-  }
-}
-
-static void run_strip(task* t, int32_t first_row, int32_t end_row) {
+static void run_strip(edgelm_task* t, int32_t first_row, int32_t end_row) {
   const edgelm_conv* conv = t->conv;
   const edgelm_qconv_attrs* a = &conv->attrs;
   const int32_t slots = (int32_t)ring_rows(conv), px = t->first_x * a->stride_w;
@@ -289,7 +188,7 @@ static void run_strip(task* t, int32_t first_row, int32_t end_row) {
     const int32_t top = row * a->stride_h;
     ready = ready > top ? ready : top;
     for (; ready < top + slots; ++ready)
-      prepare_row(t, ready, px, columns, t->desk.prepared + (size_t)(ready % slots) * row_bytes);
+      edgelm_prepare_row(t, ready, px, columns, t->desk.prepared + (size_t)(ready % slots) * row_bytes);
     for (size_t r = 0; r < conv->runs; ++r) {
       const int32_t py = top + (int32_t)(r / per_row) * a->dilation_h;
       runs[r] = t->desk.prepared + (size_t)(py % slots) * row_bytes + r % per_row * a->dilation_w * conv->pixel_bytes;
@@ -307,7 +206,7 @@ static void run_strip(task* t, int32_t first_row, int32_t end_row) {
   }
 }
 
-static void run_ring(task* t, int32_t strip) {
+static void run_ring(edgelm_task* t, int32_t strip) {
   const int32_t first_row = t->y, end_row = t->end, W = t->end_x;
   for (int32_t x = 0; x < W; x += strip) {
     t->first_x = x;
@@ -319,7 +218,7 @@ static void run_ring(task* t, int32_t strip) {
 /* ---- without a convolution ---- */
 
 /* Pixels of an input (a transposition where it is NCHW), or of a sum of values. */
-static void run_plain(task* t) {
+static void run_plain(edgelm_task* t) {
   const edgelm_run* run = t->run;
   const edgelm_shape s = run->plan.shape[t->step->value];
   const int32_t* x = t->node ? t->node->x : &t->step->value;
@@ -363,7 +262,7 @@ void edgelm_step_job(const edgelm_run* run, int32_t index, int32_t job, uint8_t*
   const edgelm_shape out = run->plan.shape[step->value];
   const int32_t unit = step->pooled ? 2 : 1, first = job * plan->unit_rows * unit;
   const int32_t last = first + plan->unit_rows * unit;
-  task t = {.run = run, .step = step, .y = first, .end = last < out.H ? last : out.H, .end_x = out.W};
+  edgelm_task t = {.run = run, .step = step, .y = first, .end = last < out.H ? last : out.H, .end_x = out.W};
   if (step->node >= 0) t.node = &graph->node[step->node];
   if (step->kind == EDGELM_STEP_CONV) t.conv = &graph->conv[t.node->conv];
   t.stride = stride_of(t.conv, out.C);
@@ -375,7 +274,6 @@ void edgelm_step_job(const edgelm_run* run, int32_t index, int32_t job, uint8_t*
   t.chunk.sums = t.conv ? t.desk.sums : NULL;
   t.chunk.floats = t.desk.floats;
   t.chunk.pooled = t.desk.pooled;
-  t.chunk.row = t.desk.row;
   t.chunk.stride = t.stride;
   edgelm_sink_clear(run, step, first, t.end);
   if (!t.conv) {
@@ -383,7 +281,7 @@ void edgelm_step_job(const edgelm_run* run, int32_t index, int32_t job, uint8_t*
   } else if (!t.conv->kernel->gathers) {
     run_direct(&t);
   } else {
-    t.levels_stride = levels_stride_of(t.conv);
+    t.levels_stride = edgelm_levels_stride(t.conv);
     memset(t.desk.levels, 0, GATHERED * t.levels_stride);
     if (edgelm_is_flat(t.conv))
       run_flat(&t);

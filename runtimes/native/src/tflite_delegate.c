@@ -1,5 +1,6 @@
 /* TensorFlow Lite's entry to the library: an external delegate that takes the nodes `edgelm.QuantConv2d` and
- * `edgelm.QuantGraph`. Each becomes a kernel of its own (tflite_kernel.c), so that activations and scratch stay in the interpreter's planned arena.
+ * `edgelm.QuantGraph`. Each becomes a kernel of its own (tflite_kernel.c), so that activations and scratch stay in the
+ * interpreter's planned arena.
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
-/* One QuantConv2d or QuantGraph node of a TFLite graph, NHWC: constants are read once, when the delegate is applied; sizes
- * whenever they change; all arithmetic is left to edgelm_graph_*. An interpreter may outlive its delegate: a kernel holds the
- * thread pool by reference and never touches the delegate afterwards.
+/* One QuantConv2d or QuantGraph node of a TFLite graph, NHWC: constants are read once, when the delegate is applied;
+ * sizes whenever they change; all arithmetic is left to edgelm_graph_*. An interpreter may outlive its delegate: a
+ * kernel holds the thread pool by reference and never touches the delegate afterwards.
  */
 #define _GNU_SOURCE
 #include "tflite_kernel.h"
@@ -72,9 +72,9 @@ static TfStatus make_conv(TfContext* context, const TfNode* node, kernel* self) 
     status = read_floats(context, node->inputs, i, i < OUT_SCALE ? attrs.in_channels : attrs.out_channels, &floats[i]);
   if (status == TF_OK) {
     const int residual = node->inputs->data[RESIDUAL] >= 0;
-    self->graph = edgelm_graph_of_conv(&attrs, weight->data, weight->bytes, floats[IN_SCALE], floats[IN_BIAS],
-                                       floats[OUT_SCALE], floats[OUT_BIAS], self->inputs - residual, residual, NULL,
-                                       sentence, sizeof sentence);
+    self->graph =
+        edgelm_graph_of_conv(&attrs, weight->data, weight->bytes, floats[IN_SCALE], floats[IN_BIAS], floats[OUT_SCALE],
+                             floats[OUT_BIAS], self->inputs - residual, residual, NULL, sentence, sizeof sentence);
     if (!self->graph) context->report_error(context, "edgelm: %s", sentence);
   }
   for (int i = IN_SCALE; i < RESIDUAL; ++i) free(floats[i]);
@@ -93,8 +93,8 @@ static TfStatus make_graph(TfContext* context, const TfNode* node, kernel* self)
   if (words && bytes) {
     memcpy(words, program->data, program->bytes);
     memcpy(bytes, data->data, data->bytes);
-    self->graph = edgelm_graph_create(words, program->bytes / sizeof *words, bytes, data->bytes, NULL, sentence,
-                                      sizeof sentence);
+    self->graph =
+        edgelm_graph_create(words, program->bytes / sizeof *words, bytes, data->bytes, NULL, sentence, sizeof sentence);
     if (!self->graph) context->report_error(context, "edgelm: %s", sentence);
   } else {
     context->report_error(context, "edgelm: QuantGraph: out of memory");
@@ -148,7 +148,8 @@ static void* kernel_init(TfContext* context, const char* buffer, size_t length) 
     kernel_free(context, self);
     return NULL;
   }
-  if (edgelm_graph_input_count(self->graph) != self->inputs || edgelm_graph_output_count(self->graph) != self->outputs) {
+  if (edgelm_graph_input_count(self->graph) != self->inputs ||
+      edgelm_graph_output_count(self->graph) != self->outputs) {
     context->report_error(context, "edgelm: a node does not fit its program; export the model again");
     kernel_free(context, self);
     return NULL;

@@ -30,8 +30,13 @@ int edgelm_find_thresholds(const edgelm_conv* maker, const edgelm_conv* consumer
   const edgelm_qconv_attrs *m = &maker->attrs, *a = &consumer->attrs;
   if (maker->kernel->element == 32 || consumer->kind != EDGELM_B1 || consumer->planes != 1) return 0;
   for (int32_t o = 0; o < m->out_channels; ++o) {
-    const chain c = {maker->out_scale[o], maker->out_bias[o], consumer->in_scale[channel + o],
-                     consumer->in_bias[channel + o], m->post_relu, a->pre_relu, a->sign_zero};
+    const chain c = {maker->out_scale[o],
+                     maker->out_bias[o],
+                     consumer->in_scale[channel + o],
+                     consumer->in_bias[channel + o],
+                     m->post_relu,
+                     a->pre_relu,
+                     a->sign_zero};
     if (!tame(&c)) return 0;
     const int at_low = negative(&c, INT32_MIN), at_high = negative(&c, INT32_MAX);
     int32_t low = INT32_MIN, high = INT32_MAX; /* the chain changes between them, if at all */

@@ -1,0 +1,44 @@
+/* What the files of a step's job share: a worker's memory and the task at hand. step_run.c walks through the pixels,
+ * step_input.c prepares the input of convolutions that do not read a dense image.
+ */
+#ifndef EDGELM_STEP_H
+#define EDGELM_STEP_H
+
+#include "graph.h"
+
+enum {
+  GATHERED = 16,                           /* pixels whose levels are gathered before they are built */
+  ROOM = EDGELM_CHUNK + EDGELM_MAX_PIXELS, /* the last tile may go beyond the chunk */
+};
+
+/* A worker's memory. */
+typedef struct edgelm_desk {
+  uint32_t* sums;
+  float* floats;
+  float* pooled;
+  uint8_t* levels;
+  uint8_t* prepared;
+  const uint8_t** runs;
+} edgelm_desk;
+
+typedef struct edgelm_task {
+  const edgelm_run* run;
+  const edgelm_step* step;
+  const edgelm_node* node;
+  const edgelm_conv* conv;
+  edgelm_desk desk;
+  size_t stride, levels_stride;
+  edgelm_chunk chunk;
+  /* The next pixel to take, and where the job's rows end. */
+  int32_t y, x, end, first_x, end_x;
+} edgelm_task;
+
+size_t edgelm_levels_stride(const edgelm_conv* conv);
+
+/* Prepares `count` input pixels: (y[i], x[i]), or padding where y[i] < 0. */
+void edgelm_prepare(const edgelm_task* t, const int32_t* y, const int32_t* x, size_t count, uint8_t* out);
+
+/* One row of prepared pixels: padded row `py`, padded columns px .. px + columns. */
+void edgelm_prepare_row(const edgelm_task* t, int32_t py, int32_t px, size_t columns, uint8_t* out);
+
+#endif
