@@ -8,6 +8,7 @@ import typer
 
 from edgelm.atomic import check_output, write_atomic
 from edgelm.cli.output import human, print_json, progress, warn
+from edgelm.errors import UsageError
 
 __all__ = ["register", "show"]
 
@@ -19,12 +20,23 @@ def bench(
     runs: Annotated[int | None, typer.Option(help="Timed runs; by default 100, or as many as 5 s allow.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Also write the JSON to this file.")] = None,
+    against: Annotated[
+        str | None, typer.Option(help="Rivals to measure beside the models, by commas, or all; needs --checkpoint.")
+    ] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="Gives the rivals' float twin of the network.")] = None,
 ) -> None:
-    """Time model files: load, first run, then crop, network and decode, with percentiles and memory."""
+    """Time model files: load, first run, then crop, network and decode, with percentiles and memory.
+
+    With --against only the network is timed, in turns with the float and int8 forms of the same network on other
+    engines.
+    """
     from edgelm.bench import bench as run_bench
 
     if output is not None:
         check_output(output)
+    if against is not None or checkpoint is not None:
+        _against(models or [], against, checkpoint, threads, runs, as_json, output)
+        return
     with human(as_json):
         report = run_bench(models or [], device=device, threads=threads, runs=runs, progress=progress)
     if as_json:
@@ -41,6 +53,38 @@ def bench(
     if output is not None:
         write_atomic(output, (json.dumps(report, indent=2, allow_nan=False) + "\n").encode())
         progress(f"wrote {output}")
+
+
+def _against(
+    models: list[Path],
+    rivals: str | None,
+    checkpoint: Path | None,
+    threads: int,
+    runs: int | None,
+    as_json: bool,
+    output: Path | None,
+) -> None:
+    from edgelm.bench.against import against
+    from edgelm.bench.rivals import RIVALS
+
+    if not models or rivals is None or checkpoint is None:
+        raise UsageError("--against takes model files and --checkpoint, from which they were exported")
+    names = list(RIVALS) if rivals == "all" else rivals.split(",")
+    with human(as_json):
+        labelled = {path.name: path for path in models}
+        report = against(labelled, names, checkpoint, threads=threads, rounds=runs or 40, progress=progress)
+    if output is not None:
+        write_atomic(output, (json.dumps(report, indent=2, allow_nan=False) + "\n").encode())
+    if as_json:
+        print_json(report)
+        return
+    for result in report["results"]:
+        ratios = "  ".join(f"{ratio:.2f}x {rival}" for rival, ratio in result["speedup"].items())
+        typer.echo(f"{result['name']:32} {result['median_ms']:8.2f} ms  {ratios}")
+    for rival, why in report["unavailable"].items():
+        typer.echo(f"{rival:32} {why}")
+    if not report["valid"]:
+        warn("other work disturbed the run, measure again on a calm machine")
 
 
 def show(report: dict[str, Any]) -> None:
