@@ -58,9 +58,26 @@ static size_t aim(const edgelm_chunk* c, const edgelm_sink* sink, edgelm_place t
     return c->count / 4;
   }
   const size_t scale = sink->way == EDGELM_UPSAMPLED ? 2 : 1;
-  for (size_t i = 0; i < c->count; ++i)
-    targets[i] = c->y[i] < 0 ? NULL : to.at + (size_t)c->y[i] * scale * to.row + (size_t)c->x[i] * scale * to.pixel;
+  const size_t step = scale * to.pixel;
+  for (size_t i = 0; i < c->count; ++i) { /* nearly always the right neighbour of the one before */
+    if (i > 0 && c->y[i] >= 0 && c->y[i] == c->y[i - 1] && c->x[i] == c->x[i - 1] + 1)
+      targets[i] = targets[i - 1] + step;
+    else
+      targets[i] = c->y[i] < 0 ? NULL : to.at + (size_t)c->y[i] * scale * to.row + (size_t)c->x[i] * step;
+  }
   return c->count;
+}
+
+/* A copy whose size is nearly always one of these few, which need no call. */
+static inline void copy(uint8_t* to, const uint8_t* from, size_t bytes) {
+  if (bytes == 16)
+    memcpy(to, from, 16);
+  else if (bytes == 4)
+    memcpy(to, from, 4);
+  else if (bytes == 128)
+    memcpy(to, from, 128);
+  else
+    memcpy(to, from, bytes);
 }
 
 /* An upsampled pixel stands four times; `bytes` of it were written at the first place. */
@@ -69,9 +86,9 @@ static void spread(const edgelm_sink* sink, edgelm_place to, uint8_t* const* tar
   for (size_t i = 0; i < count; ++i) {
     uint8_t* from = targets[i];
     if (!from) continue;
-    memcpy(from + to.pixel, from, bytes);
-    memcpy(from + to.row, from, bytes);
-    memcpy(from + to.row + to.pixel, from, bytes);
+    copy(from + to.pixel, from, bytes);
+    copy(from + to.row, from, bytes);
+    copy(from + to.row + to.pixel, from, bytes);
   }
 }
 

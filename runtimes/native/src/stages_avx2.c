@@ -34,34 +34,39 @@ static void signs(const float* y, size_t stride, const edgelm_quantizer* q, size
   }
 }
 
-static inline __m256i below(const int32_t* sums, const int32_t* at) {
-  return _mm256_cmpgt_epi32(_mm256_loadu_si256((const __m256i*)(const void*)at),
-                            _mm256_loadu_si256((const __m256i*)(const void*)sums));
-}
+static inline __m256i ints(const int32_t* p) { return _mm256_loadu_si256((const __m256i*)(const void*)p); }
 
 /* 32 channels at once: packing keeps the halves of vectors apart, the permutation brings them together. */
-static inline uint32_t below32(const int32_t* sums, const int32_t* at) {
-  const __m256i low = _mm256_packs_epi32(below(sums, at), below(sums + 8, at + 8));
-  const __m256i high = _mm256_packs_epi32(below(sums + 16, at + 16), below(sums + 24, at + 24));
+static inline void thresholds32(const int32_t* sums, size_t stride, const int32_t* at, uint32_t flip, size_t count,
+                                uint8_t* const* out, size_t byte) {
+  const __m256i a = ints(at), b = ints(at + 8), c = ints(at + 16), d = ints(at + 24);
   const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-  return (uint32_t)_mm256_movemask_epi8(_mm256_permutevar8x32_epi32(_mm256_packs_epi16(low, high), order));
+  for (size_t i = 0; i < count; ++i, sums += stride) {
+    if (!out[i]) continue;
+    const __m256i low = _mm256_packs_epi32(_mm256_cmpgt_epi32(a, ints(sums)), _mm256_cmpgt_epi32(b, ints(sums + 8)));
+    const __m256i high =
+        _mm256_packs_epi32(_mm256_cmpgt_epi32(c, ints(sums + 16)), _mm256_cmpgt_epi32(d, ints(sums + 24)));
+    const __m256i bytes = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(low, high), order);
+    const uint32_t bits = (uint32_t)_mm256_movemask_epi8(bytes) ^ flip;
+    memcpy(out[i] + byte, &bits, sizeof bits);
+  }
 }
 
 static void thresholds(const int32_t* sums, size_t stride, const edgelm_thresholds* t, size_t n, size_t count,
                        uint8_t* const* out) {
-  for (size_t i = 0; i < count; ++i) {
-    if (!out[i]) continue;
-    const int32_t* s = sums + i * stride;
-    size_t at = 0;
-    for (; at + 32 <= n; at += 32) {
-      uint32_t flip;
-      memcpy(&flip, t->flip + at / 16, sizeof flip);
-      const uint32_t bits = below32(s + at, t->at + at) ^ flip;
-      memcpy(out[i] + at / 8, &bits, sizeof bits);
-    }
-    for (; at < n; at += 8) {
-      const int flip = t->flip[at / 16] >> at % 16 & 0xff;
-      put(out[i], at, n, _mm256_movemask_ps(_mm256_castsi256_ps(below(s + at, t->at + at))) ^ flip);
+  size_t at = 0;
+  for (; at + 32 <= n; at += 32) {
+    uint32_t flip;
+    memcpy(&flip, t->flip + at / 16, sizeof flip);
+    thresholds32(sums + at, stride, t->at + at, flip, count, out, at / 8);
+  }
+  for (; at < n; at += 8) {
+    const __m256i limit = ints(t->at + at);
+    const int flip = t->flip[at / 16] >> at % 16 & 0xff;
+    for (size_t i = 0; i < count; ++i) {
+      if (!out[i]) continue;
+      const __m256i below = _mm256_cmpgt_epi32(limit, ints(sums + i * stride + at));
+      put(out[i], at, n, _mm256_movemask_ps(_mm256_castsi256_ps(below)) ^ flip);
     }
   }
 }
