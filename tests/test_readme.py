@@ -11,7 +11,8 @@ import pytest
 from edgelm import zoo
 from edgelm.runtimes.tflite import tflite_version
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
 pytestmark = pytest.mark.skipif(not README.is_file(), reason="README.md lies in the checkout only")
 
 
@@ -33,3 +34,10 @@ def test_its_commands_exist() -> None:
     named = set(re.findall(r"^edgelm (\w+)", README.read_text(), re.MULTILINE))
     assert len(named) > 5
     assert named <= known
+
+
+def test_the_table_of_speed_is_made_of_the_results() -> None:
+    script = ROOT / "benchmarks" / "table.py"
+    if not script.is_file():
+        pytest.skip("the benchmarks are not beside these tests")
+    assert subprocess.run([sys.executable, str(script), "--check"], check=False).returncode == 0
