@@ -49,7 +49,7 @@ def test_unknown_and_missing_rivals() -> None:
         open_rival("tensorrt", nowhere, nowhere, X, 1)
     for name in ("litert-int8", "ncnn-fp32"):
         assert name in RIVALS
-        with pytest.raises(UnavailableError, match="not supported yet|no converter"):
+        with pytest.raises(UnavailableError, match=r"not supported yet|no converter"):
             open_rival(name, nowhere, nowhere, X, 1)
 
 
