@@ -46,4 +46,4 @@ def choose(
         )
     ops = ops or "graph"
     real = real or ("float" if ops == "graph" else "engine")
-    return ExportOptions(ops=ops, real=real, activations=activations or "float")  # type: ignore[arg-type]
+    return ExportOptions(ops=ops, real=real, activations=activations or "float")  # type: ignore[arg-type]  # checked above

@@ -6,6 +6,7 @@ The float twin is the same architecture without quantization, with random weight
 import dataclasses
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ def against(
             H, W = session.spec.input.height, session.spec.input.width
             sizes.add((H, W))
             crops = np.random.default_rng(1).random((1, H, W, 3), dtype=np.float32)
-            entries[label] = lambda session=session, crops=crops: session.run(crops)  # type: ignore[misc]
+            entries[label] = partial(session.run, crops)
         if len(sizes) != 1:
             raise UsageError(f"models to compare have one input size, got {sorted(sizes)}")
         (H, W) = sizes.pop()

@@ -72,7 +72,7 @@ def _ort_int8(path: Path, x: Floats, threads: int) -> Run:
     from onnxruntime import quantization as q
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    class Reader(q.CalibrationDataReader):  # type: ignore[misc]
+    class Reader(q.CalibrationDataReader):  # type: ignore[misc]  # the package has no types
         def __init__(self) -> None:
             self.left = [{"image": image} for image in _images(x, 4)]
 
