@@ -94,6 +94,7 @@ int edgelm_conv_init(edgelm_conv* conv, const edgelm_qconv_attrs* attrs, const e
   const int per_tap = attrs->dilation_w > 1 && attrs->kernel_w > 1;
   conv->runs = (size_t)attrs->kernel_h * (per_tap ? attrs->kernel_w : 1);
   conv->run_taps = per_tap ? 1 : attrs->kernel_w;
+  conv->sum_bits = 32;
   kernel->lay_out(conv);
   conv->panels = (attrs->out_channels + conv->lanes - 1) / conv->lanes;
   if (!take(conv, operands)) return 0;

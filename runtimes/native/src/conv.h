@@ -49,7 +49,8 @@ extern const char* const edgelm_kind_names[EDGELM_KINDS];
 
 typedef struct edgelm_conv edgelm_conv;
 
-/* The final sums of a tile: int32, or float for f32 and r32. sums[p * stride + lane] for `conv->pixels` pixels.
+/* The final sums of a tile: int32, or float for f32 and r32, or int16 where conv->sum_bits says so; the one of a pixel
+ * and a lane is element p * stride + lane, for `conv->pixels` pixels; `sums` lies at such an element.
  * runs: conv->runs pointers to the first byte that offset 0 sees; offsets: bytes to add for each pixel, >= 0. */
 typedef void edgelm_tile(const edgelm_conv* conv, const uint8_t* const* runs, const int32_t* offsets,
                          const uint8_t* panel, uint32_t* sums, size_t stride);
@@ -71,7 +72,8 @@ typedef struct edgelm_kernel {
   int32_t gathers;     /* see above */
   int32_t offset;      /* 8-bit elements hold level + offset where levels may be negative; -1: level - low */
   int32_t macs_per_us; /* roughly; cuts the work into jobs */
-  /* Sets pixel_bytes, steps, lanes, pixels, panel_bytes, expanded_bytes (0 without expand) and tile from the rest. */
+  /* Sets pixel_bytes, steps, lanes, pixels, panel_bytes, expanded_bytes (0 without expand) and tile from the rest;
+   * also sum_bits, which are 32 before, where sums fit 16. */
   void (*lay_out)(edgelm_conv* conv);
   /* Fills the panel's resident weights, all zero before; also of lanes beyond O and channels beyond C, which count 0.
    */
@@ -94,7 +96,7 @@ struct edgelm_conv {
   size_t runs, run_taps;
   /* Set by lay_out. */
   size_t pixel_bytes, steps, panel_bytes, expanded_bytes;
-  int32_t lanes, pixels;
+  int32_t lanes, pixels, sum_bits;
   edgelm_tile* tile;
   /* Set by edgelm_conv_init. */
   size_t panels;

@@ -125,9 +125,9 @@ int edgelm_graph_read(edgelm_graph* graph, size_t words, const uint8_t* data, si
 /* graph_make.c: 0, or -1 where memory is out. */
 int edgelm_graph_make(edgelm_graph* graph);
 
-/* threshold.c: the sum below (or from) which a part of the consumer's input is negative, for each channel; 0 where
- * that is not one whole number. */
-int edgelm_find_thresholds(const edgelm_conv* maker, const edgelm_conv* consumer, int32_t channel, int32_t* at,
+/* threshold.c: the sum below (or from) which a part of the consumer's input is negative, for each channel, in as
+ * many bits as sums have; 0 where that is not one whole number. */
+int edgelm_find_thresholds(const edgelm_conv* maker, const edgelm_conv* consumer, int32_t channel, void* at,
                            uint16_t* flip);
 
 /* graph_plan.c: bytes of scratch, or 0 and a sentence. The plan itself lies at the beginning of scratch and takes at
@@ -142,32 +142,5 @@ size_t edgelm_plan_make(edgelm_plan* plan, const edgelm_graph* graph, const edge
 void edgelm_step_job(const edgelm_run* run, int32_t step, int32_t job, uint8_t* worker);
 size_t edgelm_worker_bytes(const edgelm_conv* conv, int32_t channels, int32_t strip);
 void edgelm_expand_job(const edgelm_run* run, int32_t step, int32_t job);
-
-/* sink.c: what a chunk of pixels is handed on to. */
-enum { EDGELM_CHUNK = 48 };
-
-typedef struct edgelm_chunk {
-  const edgelm_run* run;
-  const edgelm_step* step;
-  const edgelm_conv* conv; /* NULL: a load or a move, `floats` alone */
-  size_t count, channels;
-  const uint32_t* sums; /* (count, stride) of a convolution */
-  float* floats;        /* (count, stride) */
-  void* pooled;         /* room for (count / 4, stride) */
-  size_t stride;
-  int32_t y[EDGELM_CHUNK], x[EDGELM_CHUNK]; /* -1: no pixel; pooled: four by four a square */
-} edgelm_chunk;
-
-void edgelm_sink_chunk(edgelm_chunk* chunk);
-
-/* Clears what nobody writes of the images that the step is first to write, for these rows of its output. */
-void edgelm_sink_clear(const edgelm_run* run, const edgelm_step* step, int32_t first_row, int32_t end_row);
-
-/* Where a part's levels or a value's floats lie: the byte of the pixel (0, 0), from pixel to pixel, from row to row. */
-typedef struct edgelm_place {
-  uint8_t* at;
-  size_t pixel, row;
-} edgelm_place;
-edgelm_place edgelm_place_floats(const edgelm_run* run, int32_t value);
 
 #endif

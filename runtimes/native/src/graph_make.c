@@ -179,8 +179,7 @@ static int add_thresholds(edgelm_graph* graph) {
         total += pass ? 0 : bytes;
         if (!pass) continue;
         uint16_t* flip = (uint16_t*)(void*)(at + width * 4);
-        if (edgelm_find_thresholds(maker, consumer, channel, (int32_t*)(void*)at, flip))
-          sink->below = (edgelm_thresholds){(const int32_t*)(const void*)at, flip};
+        if (edgelm_find_thresholds(maker, consumer, channel, at, flip)) sink->below = (edgelm_thresholds){at, flip};
         at += bytes;
       }
     }

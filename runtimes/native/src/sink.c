@@ -1,7 +1,7 @@
 /* What becomes of a chunk of output pixels: floats, graph outputs, and levels for each convolution that reads them. */
 #include <string.h>
 
-#include "graph.h"
+#include "chunk.h"
 
 static const edgelm_conv* reader_of(const edgelm_run* run, const edgelm_sink* sink) {
   const edgelm_graph* graph = run->plan.graph;
@@ -45,27 +45,6 @@ static edgelm_place place_output(const edgelm_run* run, const edgelm_sink* sink)
   const edgelm_shape s = run->plan.shape[sink->value];
   const size_t pixel = (size_t)s.C * sizeof(float), row = pixel * s.W;
   return (edgelm_place){(uint8_t*)run->outputs[sink->output].data + run->batch * row * s.H, pixel, row};
-}
-
-/* The targets of a sink's pixels, NULL for those that have none; how many rows of values they take. */
-static size_t aim(const edgelm_chunk* c, const edgelm_sink* sink, edgelm_place to, uint8_t* targets[EDGELM_CHUNK]) {
-  const edgelm_shape s = c->run->plan.shape[sink->value];
-  if (sink->way == EDGELM_POOLED) {
-    for (size_t i = 0; i < c->count / 4; ++i) {
-      const int32_t y = c->y[4 * i + 3] < 0 ? s.H : c->y[4 * i] / 2, x = c->x[4 * i] / 2;
-      targets[i] = y < s.H && x < s.W ? to.at + (size_t)y * to.row + (size_t)x * to.pixel : NULL;
-    }
-    return c->count / 4;
-  }
-  const size_t scale = sink->way == EDGELM_UPSAMPLED ? 2 : 1;
-  const size_t step = scale * to.pixel;
-  for (size_t i = 0; i < c->count; ++i) { /* nearly always the right neighbour of the one before */
-    if (i > 0 && c->y[i] >= 0 && c->y[i] == c->y[i - 1] && c->x[i] == c->x[i - 1] + 1)
-      targets[i] = targets[i - 1] + step;
-    else
-      targets[i] = c->y[i] < 0 ? NULL : to.at + (size_t)c->y[i] * scale * to.row + (size_t)c->x[i] * step;
-  }
-  return c->count;
 }
 
 /* A copy whose size is nearly always one of these few, which need no call. */
@@ -133,7 +112,7 @@ static void write_levels(const edgelm_chunk* c, const edgelm_sink* sink, const f
   const edgelm_quantizer q = quantizer_of(c->run, sink);
   const edgelm_place to = place_levels(c->run, sink);
   uint8_t* targets[EDGELM_CHUNK];
-  const size_t count = aim(c, sink, to, targets), C = c->channels;
+  const size_t count = edgelm_chunk_aim(c, sink->way, to, targets), C = c->channels;
   if (conv->kernel->element == 8) {
     stages->levels8(values, c->stride, &q, C, count, targets);
     spread(sink, to, targets, count, C);
@@ -148,17 +127,21 @@ static void write_levels(const edgelm_chunk* c, const edgelm_sink* sink, const f
   }
 }
 
-static void write_signs_of_sums(const edgelm_chunk* c, const edgelm_sink* sink, const int32_t* sums) {
+static void write_signs_of_sums(const edgelm_chunk* c, const edgelm_sink* sink, const void* sums) {
   const edgelm_place to = place_levels(c->run, sink);
   uint8_t* targets[EDGELM_CHUNK];
-  const size_t count = aim(c, sink, to, targets);
-  c->conv->kernel->stages->thresholds(sums, c->stride, &sink->below, c->channels, count, targets);
+  const size_t count = edgelm_chunk_aim(c, sink->way, to, targets);
+  const edgelm_stages* stages = c->conv->kernel->stages;
+  if (c->conv->sum_bits == 16)
+    stages->thresholds16(sums, c->stride, &sink->below, c->channels, count, targets);
+  else
+    stages->thresholds(sums, c->stride, &sink->below, c->channels, count, targets);
   spread(sink, to, targets, count, (c->channels + 7) / 8);
 }
 
 static void write_floats(const edgelm_chunk* c, const edgelm_sink* sink, edgelm_place to, const float* values) {
   uint8_t* targets[EDGELM_CHUNK];
-  const size_t count = aim(c, sink, to, targets), bytes = c->channels * sizeof(float);
+  const size_t count = edgelm_chunk_aim(c, sink->way, to, targets), bytes = c->channels * sizeof(float);
   for (size_t i = 0; i < count; ++i)
     if (targets[i]) memcpy(targets[i], values + i * c->stride, bytes);
   spread(sink, to, targets, count, bytes);
@@ -172,7 +155,7 @@ static void write_planes(const edgelm_chunk* c, const edgelm_sink* sink, const f
   const edgelm_place index = {NULL, sizeof(float), sizeof(float) * s.W};
   uint8_t* targets[EDGELM_CHUNK]; /* NULL is a place here too: the marks tell what has none */
   const edgelm_place base = {(uint8_t*)out, index.pixel, index.row};
-  const size_t count = aim(c, sink, base, targets), copies = sink->way == EDGELM_UPSAMPLED ? 4 : 1;
+  const size_t count = edgelm_chunk_aim(c, sink->way, base, targets), copies = sink->way == EDGELM_UPSAMPLED ? 4 : 1;
   for (size_t i = 0, some; i < count; i += some) {
     some = 1;
     if (!targets[i]) continue;
@@ -189,13 +172,15 @@ static void write_planes(const edgelm_chunk* c, const edgelm_sink* sink, const f
 static void finish_floats(const edgelm_chunk* c) {
   const edgelm_conv* conv = c->conv;
   const edgelm_node* node = &c->run->plan.graph->node[c->step->node];
-  conv->kernel->stages->outputs(c->sums, c->stride, conv->kernel->element == 32, conv->out_scale, conv->out_bias,
+  conv->kernel->stages->outputs(c->sums, c->stride, edgelm_sums_of(conv), conv->out_scale, conv->out_bias,
                                 conv->attrs.post_relu, c->channels, c->count, c->floats, c->stride);
   if (node->residual < 0) return;
   const edgelm_place from = edgelm_place_floats(c->run, node->residual);
+  uint8_t* pixels[EDGELM_CHUNK];
+  edgelm_chunk_aim(c, EDGELM_SAME, from, pixels);
   for (size_t i = 0; i < c->count; ++i) {
-    if (c->y[i] < 0) continue;
-    const float* residual = (const float*)(const void*)(from.at + c->y[i] * from.row + c->x[i] * from.pixel);
+    if (!pixels[i]) continue;
+    const float* residual = (const float*)(const void*)pixels[i];
     float* y = c->floats + i * c->stride;
     for (size_t k = 0; k < c->channels; ++k) y[k] += residual[k];
   }
@@ -216,9 +201,11 @@ void edgelm_sink_chunk(edgelm_chunk* c) {
   if (c->conv && (needs[FLOATS] || needs[POOLED_FLOATS])) finish_floats(c);
   for (int pass = SUMS; pass <= POOLED_FLOATS; ++pass) {
     if (!needs[pass]) continue;
-    const void* values = pass == SUMS ? (const void*)c->sums : pass == FLOATS ? c->floats : c->pooled;
-    if (pass == POOLED_SUMS)
-      stages->pool_sums((const int32_t*)c->sums, c->stride, c->conv->out_scale, c->channels, c->count / 4, c->pooled);
+    const void* values = pass == SUMS ? c->sums : pass == FLOATS ? c->floats : c->pooled;
+    if (pass == POOLED_SUMS && c->conv->sum_bits == 16)
+      stages->pool_sums16(c->sums, c->stride, c->conv->out_scale, c->channels, c->count / 4, c->pooled);
+    if (pass == POOLED_SUMS && c->conv->sum_bits == 32)
+      stages->pool_sums(c->sums, c->stride, c->conv->out_scale, c->channels, c->count / 4, c->pooled);
     if (pass == POOLED_FLOATS) stages->pool(c->floats, c->stride, c->channels, c->count / 4, c->pooled);
     for (int32_t i = 0; i < c->step->sinks; ++i) {
       const edgelm_sink* sink = &sinks[i];

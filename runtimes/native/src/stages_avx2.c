@@ -58,10 +58,10 @@ static void thresholds(const int32_t* sums, size_t stride, const edgelm_threshol
   for (; at + 32 <= n; at += 32) {
     uint32_t flip;
     memcpy(&flip, t->flip + at / 16, sizeof flip);
-    thresholds32(sums + at, stride, t->at + at, flip, count, out, at / 8);
+    thresholds32(sums + at, stride, (const int32_t*)t->at + at, flip, count, out, at / 8);
   }
   for (; at < n; at += 8) {
-    const __m256i limit = ints(t->at + at);
+    const __m256i limit = ints((const int32_t*)t->at + at);
     const int flip = t->flip[at / 16] >> at % 16 & 0xff;
     for (size_t i = 0; i < count; ++i) {
       if (!out[i]) continue;

@@ -5,6 +5,7 @@
 #define OWN_TRANSPOSE
 #define OWN_SIGNS
 #define OWN_THRESHOLDS
+#define OWN_THRESHOLDS16
 #define OWN_LEVELS
 #include <string.h>
 
@@ -46,12 +47,33 @@ static void signs(const float* y, size_t stride, const edgelm_quantizer* q, size
 static void thresholds(const int32_t* sums, size_t stride, const edgelm_thresholds* t, size_t n, size_t count,
                        uint8_t* const* out) {
   for (size_t at = 0; at < n; at += 16) {
-    const __m512i limit = _mm512_loadu_si512(t->at + at);
+    const __m512i limit = _mm512_loadu_si512((const int32_t*)t->at + at);
     const uint16_t flip = t->flip[at / 16], some = inside(n, at);
     for (size_t i = 0; i < count; ++i) {
       if (!out[i]) continue;
       const uint16_t below = _mm512_cmplt_epi32_mask(_mm512_loadu_si512(sums + i * stride + at), limit);
       put(out[i], at, n, (below ^ flip) & some);
+    }
+  }
+}
+
+/* Thirty-two channels of sixteen-bit sums make a word of the image. */
+static void thresholds16(const int16_t* sums, size_t stride, const edgelm_thresholds* t, size_t n, size_t count,
+                         uint8_t* const* out) {
+  for (size_t at = 0; at < n; at += 32) {
+    const __m512i limit = _mm512_loadu_si512((const int16_t*)t->at + at);
+    const size_t left = edgelm_min(n - at, 32);
+    const uint32_t some = 0xffffffffu >> (32 - left);
+    uint32_t flip;
+    memcpy(&flip, t->flip + at / 16, sizeof flip);
+    const int16_t* from = sums + at;
+    for (size_t i = 0; i < count; ++i, from += stride) {
+      if (!out[i]) continue;
+      const uint32_t bits = (_mm512_cmplt_epi16_mask(_mm512_loadu_si512(from), limit) ^ flip) & some;
+      if (left > 24)
+        memcpy(out[i] + at / 8, &bits, 4);
+      else
+        memcpy(out[i] + at / 8, &bits, (left + 7) / 8);
     }
   }
 }
