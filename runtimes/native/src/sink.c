@@ -106,13 +106,40 @@ static edgelm_quantizer quantizer_of(const edgelm_run* run, const edgelm_sink* s
                             .sign_zero = a->sign_zero};
 }
 
+/* Bytes of few channels whose pixels lie side by side, as in the input of a stem: sixteen pixels are one row. */
+static void write_runs(const edgelm_chunk* c, const edgelm_quantizer* given, edgelm_place to, const float* values,
+                       const edgelm_stages* stages) {
+  float scale[16 * 16], bias[16 * 16];
+  const size_t C = c->channels, row = 16 * C;
+  for (size_t i = 0; i < row; ++i) {
+    scale[i] = given->scale[i % C];
+    bias[i] = given->bias[i % C];
+  }
+  edgelm_quantizer q = *given;
+  q.scale = scale;
+  q.bias = bias;
+  for (const edgelm_span* s = c->span; s < c->span + c->spans; values += (size_t)s->count * C, ++s) {
+    uint8_t* targets[EDGELM_CHUNK / 16 + 1];
+    const size_t rows = (size_t)s->count / 16, rest = (size_t)s->count % 16;
+    for (size_t i = 0; i <= rows; ++i) targets[i] = to.at + (size_t)s->y * to.row + (size_t)s->x * C + i * row;
+    stages->levels8(values, row, &q, row, rows, targets);
+    stages->levels8(values + rows * row, row, &q, rest * C, 1, targets + rows);
+  }
+}
+
 static void write_levels(const edgelm_chunk* c, const edgelm_sink* sink, const float* values) {
   const edgelm_conv* conv = reader_of(c->run, sink);
   const edgelm_stages* stages = conv->kernel->stages;
   const edgelm_quantizer q = quantizer_of(c->run, sink);
   const edgelm_place to = place_levels(c->run, sink);
+  const size_t C = c->channels;
+  if (conv->kernel->element == 8 && C < 16 && c->stride == C && to.pixel == C && sink->way == EDGELM_SAME &&
+      !c->squares) {
+    write_runs(c, &q, to, values, stages);
+    return;
+  }
   uint8_t* targets[EDGELM_CHUNK];
-  const size_t count = edgelm_chunk_aim(c, sink->way, to, targets), C = c->channels;
+  const size_t count = edgelm_chunk_aim(c, sink->way, to, targets);
   if (conv->kernel->element == 8) {
     stages->levels8(values, c->stride, &q, C, count, targets);
     spread(sink, to, targets, count, C);

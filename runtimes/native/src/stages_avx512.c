@@ -1,5 +1,10 @@
 /* The steps around the tiles for AVX-512. */
+#include <string.h>
+
+#include "stages.h"
+#define transpose transpose_any
 #include "transpose_avx2.h"
+#undef transpose
 
 #define STAGES edgelm_stages_avx512
 #define OWN_TRANSPOSE
@@ -7,9 +12,30 @@
 #define OWN_THRESHOLDS
 #define OWN_THRESHOLDS16
 #define OWN_LEVELS
-#include <string.h>
 
-#include "stages.h"
+/* Three planes, an image's colours: sixteen pixels in three registers. */
+static void transpose(const float* from, size_t from_stride, float* to, size_t to_stride, size_t rows, size_t columns) {
+  size_t done = 0;
+  if (rows == 3 && to_stride == 3) {
+    /* Lane i of the k-th register is colour (16 k + i) % 3 of pixel (16 k + i) / 3; from 16 on is the second operand.
+     */
+    const __m512i red_green[3] = {_mm512_setr_epi32(0, 16, 0, 1, 17, 0, 2, 18, 0, 3, 19, 0, 4, 20, 0, 5),
+                                  _mm512_setr_epi32(21, 0, 6, 22, 0, 7, 23, 0, 8, 24, 0, 9, 25, 0, 10, 26),
+                                  _mm512_setr_epi32(0, 11, 27, 0, 12, 28, 0, 13, 29, 0, 14, 30, 0, 15, 31, 0)};
+    const __m512i blue[3] = {_mm512_setr_epi32(0, 1, 16, 3, 4, 17, 6, 7, 18, 9, 10, 19, 12, 13, 20, 15),
+                             _mm512_setr_epi32(0, 21, 2, 3, 22, 5, 6, 23, 8, 9, 24, 11, 12, 25, 14, 15),
+                             _mm512_setr_epi32(26, 1, 2, 27, 4, 5, 28, 7, 8, 29, 10, 11, 30, 13, 14, 31)};
+    for (; done + 16 <= columns; done += 16) {
+      const __m512 r = _mm512_loadu_ps(from + done), g = _mm512_loadu_ps(from + from_stride + done);
+      const __m512 b = _mm512_loadu_ps(from + 2 * from_stride + done);
+      for (size_t k = 0; k < 3; ++k) {
+        const __m512 two = _mm512_permutex2var_ps(r, red_green[k], g);
+        _mm512_storeu_ps(to + 3 * done + 16 * k, _mm512_permutex2var_ps(two, blue[k], b));
+      }
+    }
+  }
+  transpose_any(from + done, from_stride, to + done * to_stride, to_stride, rows, columns - done);
+}
 
 static inline __mmask16 inside(size_t n, size_t at) {
   return n - at >= 16 ? 0xffff : (__mmask16)((1u << (n - at)) - 1);

@@ -8,8 +8,10 @@
 
 #include "step.h"
 
+/* Without a convolution few channels lie without gaps, so that many pixels can be one row of a stage. */
 static size_t stride_of(const edgelm_conv* conv, int32_t channels) {
-  return edgelm_up(conv ? conv->panels * conv->lanes : (size_t)channels, 16);
+  if (!conv) return channels < 16 ? (size_t)channels : edgelm_up((size_t)channels, 16);
+  return edgelm_up(conv->panels * conv->lanes, 16);
 }
 
 static size_t ring_rows(const edgelm_conv* conv) {
