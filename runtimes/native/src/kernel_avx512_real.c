@@ -10,7 +10,11 @@ static inline r8_words r8_weights(const uint8_t* p, size_t b, size_t B) {
 }
 static inline r8_words r8_levels(const uint8_t* p) { return broadcast(p); }
 static inline r8_sums r8_first(const uint8_t* panel, size_t b) { return load(panel, b); }
-static inline r8_sums r8_add(r8_sums sums, r8_words x, r8_words w) { return _mm512_dpbusd_epi32(sums, x, w); }
+static inline r8_sums r8_add(r8_sums sums, r8_words x, r8_words w) {
+  sums = _mm512_dpbusd_epi32(sums, x, w);
+  PIN(sums);
+  return sums;
+}
 #define r8_last(sums) (sums)
 #define r8_store(conv, P, B, total, sums, stride) STORE_WORDS(r8_last, P, B, total, sums, stride)
 
@@ -26,7 +30,11 @@ static inline r32_sums r32_first(const uint8_t* panel, size_t b) {
   (void)panel, (void)b;
   return _mm512_setzero_ps();
 }
-static inline r32_sums r32_add(r32_sums sums, r32_words x, r32_words w) { return _mm512_fmadd_ps(x, w, sums); }
+static inline r32_sums r32_add(r32_sums sums, r32_words x, r32_words w) {
+  sums = _mm512_fmadd_ps(x, w, sums);
+  PIN(sums);
+  return sums;
+}
 #define r32_store(conv, P, B, total, sums, stride) STORE_WORDS(_mm512_castps_si512, P, B, total, sums, stride)
 
 SHAPES(r8)
