@@ -72,36 +72,34 @@ void edgelm_chunk_pixels(const edgelm_chunk* c, int32_t* y, int32_t* x) {
   }
 }
 
-static void aim_pooled(const edgelm_chunk* c, const edgelm_span* s, edgelm_place to, uint8_t** targets) {
-  uint8_t* first = to.at + (size_t)(s->y / 2) * to.row + (size_t)(s->x / 2) * to.pixel;
-  for (int32_t i = 0; i < s->count; ++i)
-    targets[i] = below(c, s) && beside(c, s, i) ? first + (size_t)i * to.pixel : NULL;
-}
-
-static void aim_squares(const edgelm_chunk* c, const edgelm_span* s, uint8_t* first, size_t step, size_t row,
-                        uint8_t** targets) {
-  for (int32_t i = 0; i < s->count; ++i, targets += 4, first += 2 * step) {
-    const int down = below(c, s), right = beside(c, s, i);
-    targets[0] = first;
-    targets[1] = right ? first + step : NULL;
-    targets[2] = down ? first + row : NULL;
-    targets[3] = down && right ? first + row + step : NULL;
+/* A square at the right edge of an odd width has its right half outside, one at the bottom its lower half. */
+static size_t lines_of_squares(const edgelm_chunk* c, const edgelm_span* s, size_t first, edgelm_way way, uint8_t* at,
+                               size_t step, size_t row, edgelm_line* lines) {
+  const size_t all = (size_t)s->count, whole = all - !beside(c, s, s->count - 1);
+  edgelm_line* line = lines;
+  if (way == EDGELM_POOLED) {
+    if (below(c, s) && whole) *line++ = (edgelm_line){first / 4, 1, whole, at, step};
+    return (size_t)(line - lines);
   }
+  for (size_t k = 0; k < 4; ++k) {
+    const size_t count = k % 2 ? whole : all;
+    if (count && (k < 2 || below(c, s)))
+      *line++ = (edgelm_line){first + k, 4, count, at + k / 2 * row + k % 2 * step, 2 * step};
+  }
+  return (size_t)(line - lines);
 }
 
-size_t edgelm_chunk_aim(const edgelm_chunk* c, edgelm_way way, edgelm_place to, uint8_t* targets[EDGELM_CHUNK]) {
-  const size_t scale = way == EDGELM_UPSAMPLED ? 2 : 1, step = scale * to.pixel, row = scale * to.row;
+size_t edgelm_chunk_lines(const edgelm_chunk* c, edgelm_way way, edgelm_place to, edgelm_line* lines) {
+  const size_t scale = way == EDGELM_UPSAMPLED ? 2 : 1, shrink = way == EDGELM_POOLED ? 2 : 1;
+  const size_t step = scale * to.pixel, row = scale * to.row;
+  size_t first = 0, count = 0;
   for (const edgelm_span* s = c->span; s < c->span + c->spans; ++s) {
-    uint8_t* first = to.at + (size_t)s->y * row + (size_t)s->x * step;
-    if (way == EDGELM_POOLED) {
-      aim_pooled(c, s, to, targets);
-    } else if (c->squares) {
-      aim_squares(c, s, first, step, row, targets);
-      targets += 3 * s->count;
-    } else {
-      for (int32_t i = 0; i < s->count; ++i) targets[i] = first + (size_t)i * step;
-    }
-    targets += s->count;
+    uint8_t* at = to.at + (size_t)s->y / shrink * row + (size_t)s->x / shrink * step;
+    if (c->squares)
+      count += lines_of_squares(c, s, first, way, at, step, row, lines + count);
+    else
+      lines[count++] = (edgelm_line){first, 1, (size_t)s->count, at, step};
+    first += (size_t)s->count * (c->squares ? 4 : 1);
   }
-  return way == EDGELM_POOLED ? c->count / 4 : c->count;
+  return count;
 }

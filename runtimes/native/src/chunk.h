@@ -10,11 +10,19 @@
 
 #include "graph.h"
 
-enum { EDGELM_CHUNK = 64 };
+enum { EDGELM_CHUNK = 128 };
 
 typedef struct edgelm_span {
   int32_t y, x, count;
 } edgelm_span;
+
+/* Values that go to equidistant places: rows first, first + every, ... of the chunk's values (of its pooled ones, a row
+ * for each square), `count` in all, to at, at + step, ... */
+typedef struct edgelm_line {
+  size_t first, every, count;
+  uint8_t* at;
+  size_t step;
+} edgelm_line;
 
 typedef struct edgelm_chunk {
   const edgelm_run* run;
@@ -29,6 +37,7 @@ typedef struct edgelm_chunk {
   size_t stride;
   int32_t spans;
   edgelm_span span[EDGELM_CHUNK];
+  edgelm_line line[EDGELM_CHUNK]; /* room for whoever asks for lines */
 } edgelm_chunk;
 
 /* The next pixel to take, and where rows and the job end. */
@@ -52,8 +61,8 @@ typedef struct edgelm_place {
 } edgelm_place;
 edgelm_place edgelm_place_floats(const edgelm_run* run, int32_t value);
 
-/* The pixels' targets in a place of that way, NULL for those that have none; how many rows of values they take. */
-size_t edgelm_chunk_aim(const edgelm_chunk* chunk, edgelm_way way, edgelm_place to, uint8_t* targets[EDGELM_CHUNK]);
+/* Where the chunk's values go in a place of that way; at most EDGELM_CHUNK lines, none of them empty. */
+size_t edgelm_chunk_lines(const edgelm_chunk* chunk, edgelm_way way, edgelm_place to, edgelm_line* lines);
 
 /* sink.c: hands a chunk on. */
 void edgelm_sink_chunk(edgelm_chunk* chunk);

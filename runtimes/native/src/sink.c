@@ -60,11 +60,10 @@ static inline void copy(uint8_t* to, const uint8_t* from, size_t bytes) {
 }
 
 /* An upsampled pixel stands four times; `bytes` of it were written at the first place. */
-static void spread(const edgelm_sink* sink, edgelm_place to, uint8_t* const* targets, size_t count, size_t bytes) {
+static void spread(const edgelm_sink* sink, edgelm_place to, const edgelm_line* line, size_t bytes) {
   if (sink->way != EDGELM_UPSAMPLED) return;
-  for (size_t i = 0; i < count; ++i) {
-    uint8_t* from = targets[i];
-    if (!from) continue;
+  uint8_t* from = line->at;
+  for (size_t i = 0; i < line->count; ++i, from += line->step) {
     copy(from + to.pixel, from, bytes);
     copy(from + to.row, from, bytes);
     copy(from + to.row + to.pixel, from, bytes);
@@ -75,15 +74,15 @@ static void set_bit(uint8_t* pixel, size_t word, size_t bit) { pixel[4 * word + 
 
 /* Bits that share bytes with other parts, or with masks: into an image that was cleared. */
 static void put_bits(const edgelm_run* run, const edgelm_sink* sink, const edgelm_quantizer* q, edgelm_place to,
-                     const float* values, size_t stride, uint8_t* const* targets, size_t count) {
+                     const float* values, size_t stride, const edgelm_line* line) {
   const edgelm_conv* conv = reader_of(run, sink);
   const size_t C = (size_t)run->plan.shape[sink->value].C, first = (size_t)run->plan.channel[sink->part];
   const size_t copies = sink->way == EDGELM_UPSAMPLED ? 4 : 1, planes = (size_t)conv->planes;
-  for (size_t i = 0; i < count; ++i) {
-    for (size_t copy = 0; targets[i] && copy < copies; ++copy) {
-      uint8_t* pixel = targets[i] + (copy & 1) * to.pixel + (copy >> 1) * to.row;
+  for (size_t i = 0; i < line->count; ++i, values += stride) {
+    for (size_t copy = 0; copy < copies; ++copy) {
+      uint8_t* pixel = line->at + i * line->step + (copy & 1) * to.pixel + (copy >> 1) * to.row;
       for (size_t c = 0; c < C; ++c) {
-        const float v = edgelm_affine(values[i * stride + c], q->scale[c], q->bias[c], q->relu);
+        const float v = edgelm_affine(values[c], q->scale[c], q->bias[c], q->relu);
         const size_t channel = first + c, word = channel / 32 * planes;
         if (edgelm_negative(v, q->sign_zero)) set_bit(pixel, word, channel % 32);
         if (planes == 2 && (q->sign_zero || v < 0.0f || v > 0.0f)) set_bit(pixel, word + 1, channel % 32);
@@ -107,10 +106,10 @@ static edgelm_quantizer quantizer_of(const edgelm_run* run, const edgelm_sink* s
 }
 
 /* Bytes of few channels whose pixels lie side by side, as in the input of a stem: sixteen pixels are one row. */
-static void write_runs(const edgelm_chunk* c, const edgelm_quantizer* given, edgelm_place to, const float* values,
-                       const edgelm_stages* stages) {
+static void write_runs(const edgelm_chunk* c, const edgelm_quantizer* given, const edgelm_line* line,
+                       const float* values, const edgelm_stages* stages) {
   float scale[16 * 16], bias[16 * 16];
-  const size_t C = c->channels, row = 16 * C;
+  const size_t C = c->channels, row = 16 * C, rows = line->count / 16;
   for (size_t i = 0; i < row; ++i) {
     scale[i] = given->scale[i % C];
     bias[i] = given->bias[i % C];
@@ -118,98 +117,92 @@ static void write_runs(const edgelm_chunk* c, const edgelm_quantizer* given, edg
   edgelm_quantizer q = *given;
   q.scale = scale;
   q.bias = bias;
-  for (const edgelm_span* s = c->span; s < c->span + c->spans; values += (size_t)s->count * C, ++s) {
-    uint8_t* targets[EDGELM_CHUNK / 16 + 1];
-    const size_t rows = (size_t)s->count / 16, rest = (size_t)s->count % 16;
-    for (size_t i = 0; i <= rows; ++i) targets[i] = to.at + (size_t)s->y * to.row + (size_t)s->x * C + i * row;
-    stages->levels8(values, row, &q, row, rows, targets);
-    stages->levels8(values + rows * row, row, &q, rest * C, 1, targets + rows);
-  }
+  stages->levels8(values, row, &q, row, rows, line->at, row);
+  stages->levels8(values + rows * row, row, &q, line->count % 16 * C, 1, line->at + rows * row, row);
 }
 
-static void write_levels(const edgelm_chunk* c, const edgelm_sink* sink, const float* values) {
+static void write_levels(edgelm_chunk* c, const edgelm_sink* sink, const float* all) {
   const edgelm_conv* conv = reader_of(c->run, sink);
   const edgelm_stages* stages = conv->kernel->stages;
   const edgelm_quantizer q = quantizer_of(c->run, sink);
   const edgelm_place to = place_levels(c->run, sink);
-  const size_t C = c->channels;
-  if (conv->kernel->element == 8 && C < 16 && c->stride == C && to.pixel == C && sink->way == EDGELM_SAME &&
-      !c->squares) {
-    write_runs(c, &q, to, values, stages);
-    return;
-  }
-  uint8_t* targets[EDGELM_CHUNK];
-  const size_t count = edgelm_chunk_aim(c, sink->way, to, targets);
-  if (conv->kernel->element == 8) {
-    stages->levels8(values, c->stride, &q, C, count, targets);
-    spread(sink, to, targets, count, C);
-  } else if (conv->kernel->element == 16) {
-    stages->levels16(values, c->stride, &q, C, count, targets);
-    spread(sink, to, targets, count, 2 * C);
-  } else if (owns_bytes(c->run, sink)) {
-    stages->signs(values, c->stride, &q, C, count, targets);
-    spread(sink, to, targets, count, (C + 7) / 8);
-  } else {
-    put_bits(c->run, sink, &q, to, values, c->stride, targets, count);
+  const size_t C = c->channels, count = edgelm_chunk_lines(c, sink->way, to, c->line);
+  const int bits = conv->kernel->element == 1, owns = bits && owns_bytes(c->run, sink);
+  for (const edgelm_line* line = c->line; line < c->line + count; ++line) {
+    const float* values = all + line->first * c->stride;
+    const size_t stride = line->every * c->stride;
+    if (conv->kernel->element == 8 && C < 16 && stride == C && line->step == C)
+      write_runs(c, &q, line, values, stages);
+    else if (conv->kernel->element == 8)
+      stages->levels8(values, stride, &q, C, line->count, line->at, line->step);
+    else if (conv->kernel->element == 16)
+      stages->levels16(values, stride, &q, C, line->count, line->at, line->step);
+    else if (owns)
+      stages->signs(values, stride, &q, C, line->count, line->at, line->step);
+    else
+      put_bits(c->run, sink, &q, to, values, stride, line);
+    if (!bits || owns) spread(sink, to, line, bits ? (C + 7) / 8 : C * (size_t)conv->kernel->element / 8);
   }
 }
 
-static void write_signs_of_sums(const edgelm_chunk* c, const edgelm_sink* sink, const void* sums) {
+static void write_signs_of_sums(edgelm_chunk* c, const edgelm_sink* sink, const void* sums) {
   const edgelm_place to = place_levels(c->run, sink);
-  uint8_t* targets[EDGELM_CHUNK];
-  const size_t count = edgelm_chunk_aim(c, sink->way, to, targets);
   const edgelm_stages* stages = c->conv->kernel->stages;
-  if (c->conv->sum_bits == 16)
-    stages->thresholds16(sums, c->stride, &sink->below, c->channels, count, targets);
-  else
-    stages->thresholds(sums, c->stride, &sink->below, c->channels, count, targets);
-  spread(sink, to, targets, count, (c->channels + 7) / 8);
+  const size_t n = c->channels, count = edgelm_chunk_lines(c, sink->way, to, c->line);
+  for (const edgelm_line* line = c->line; line < c->line + count; ++line) {
+    const size_t at = line->first * c->stride, stride = line->every * c->stride;
+    if (c->conv->sum_bits == 16)
+      stages->thresholds16((const int16_t*)sums + at, stride, &sink->below, n, line->count, line->at, line->step);
+    else
+      stages->thresholds((const int32_t*)sums + at, stride, &sink->below, n, line->count, line->at, line->step);
+    spread(sink, to, line, (n + 7) / 8);
+  }
 }
 
-static void write_floats(const edgelm_chunk* c, const edgelm_sink* sink, edgelm_place to, const float* values) {
-  uint8_t* targets[EDGELM_CHUNK];
-  const size_t count = edgelm_chunk_aim(c, sink->way, to, targets), bytes = c->channels * sizeof(float);
-  for (size_t i = 0; i < count; ++i)
-    if (targets[i]) memcpy(targets[i], values + i * c->stride, bytes);
-  spread(sink, to, targets, count, bytes);
+static void write_floats(edgelm_chunk* c, const edgelm_sink* sink, edgelm_place to, const float* values) {
+  const size_t bytes = c->channels * sizeof(float), count = edgelm_chunk_lines(c, sink->way, to, c->line);
+  for (const edgelm_line* line = c->line; line < c->line + count; ++line) {
+    const float* from = values + line->first * c->stride;
+    for (size_t i = 0; i < line->count; ++i, from += line->every * c->stride)
+      memcpy(line->at + i * line->step, from, bytes);
+    spread(sink, to, line, bytes);
+  }
 }
 
 /* NCHW: channels lie far apart; pixels that are neighbours in a row go together. */
-static void write_planes(const edgelm_chunk* c, const edgelm_sink* sink, const float* values) {
+static void write_planes(edgelm_chunk* c, const edgelm_sink* sink, const float* values) {
   const edgelm_shape s = c->run->plan.shape[sink->value];
-  const size_t plane = (size_t)s.H * s.W;
+  const size_t plane = (size_t)s.H * s.W, copies = sink->way == EDGELM_UPSAMPLED ? 4 : 1;
   float* out = c->run->outputs[sink->output].data + c->run->batch * plane * s.C;
-  const edgelm_place index = {NULL, sizeof(float), sizeof(float) * s.W};
-  uint8_t* targets[EDGELM_CHUNK]; /* NULL is a place here too: the marks tell what has none */
-  const edgelm_place base = {(uint8_t*)out, index.pixel, index.row};
-  const size_t count = edgelm_chunk_aim(c, sink->way, base, targets), copies = sink->way == EDGELM_UPSAMPLED ? 4 : 1;
-  for (size_t i = 0, some; i < count; i += some) {
-    some = 1;
-    if (!targets[i]) continue;
-    if (copies == 1)
-      while (i + some < count && targets[i + some] == targets[i] + some * sizeof(float)) ++some;
-    for (size_t copy = 0; copy < copies; ++copy) {
-      float* to = (float*)(void*)(targets[i] + (copy & 1) * base.pixel + (copy >> 1) * base.row);
-      c->run->plan.graph->stages->transpose(values + i * c->stride, c->stride, to, plane, some, (size_t)s.C);
+  const edgelm_place to = {(uint8_t*)out, sizeof(float), sizeof(float) * s.W};
+  const size_t count = edgelm_chunk_lines(c, sink->way, to, c->line);
+  for (const edgelm_line* line = c->line; line < c->line + count; ++line) {
+    const size_t some = line->step == sizeof(float) ? line->count : 1, stride = line->every * c->stride;
+    for (size_t i = 0; i < line->count; i += some) {
+      for (size_t copy = 0; copy < copies; ++copy) {
+        uint8_t* at = line->at + i * line->step + (copy & 1) * to.pixel + (copy >> 1) * to.row;
+        c->run->plan.graph->stages->transpose(values + line->first * c->stride + i * stride, stride, (float*)(void*)at,
+                                              plane, some, (size_t)s.C);
+      }
     }
   }
 }
 
 /* y = sums, transformed, plus the residual. */
-static void finish_floats(const edgelm_chunk* c) {
+static void finish_floats(edgelm_chunk* c) {
   const edgelm_conv* conv = c->conv;
   const edgelm_node* node = &c->run->plan.graph->node[c->step->node];
   conv->kernel->stages->outputs(c->sums, c->stride, edgelm_sums_of(conv), conv->out_scale, conv->out_bias,
                                 conv->attrs.post_relu, c->channels, c->count, c->floats, c->stride);
   if (node->residual < 0) return;
   const edgelm_place from = edgelm_place_floats(c->run, node->residual);
-  uint8_t* pixels[EDGELM_CHUNK];
-  edgelm_chunk_aim(c, EDGELM_SAME, from, pixels);
-  for (size_t i = 0; i < c->count; ++i) {
-    if (!pixels[i]) continue;
-    const float* residual = (const float*)(const void*)pixels[i];
-    float* y = c->floats + i * c->stride;
-    for (size_t k = 0; k < c->channels; ++k) y[k] += residual[k];
+  const size_t count = edgelm_chunk_lines(c, EDGELM_SAME, from, c->line);
+  for (const edgelm_line* line = c->line; line < c->line + count; ++line) {
+    for (size_t i = 0; i < line->count; ++i) {
+      const float* residual = (const float*)(const void*)(line->at + i * line->step);
+      float* y = c->floats + (line->first + i * line->every) * c->stride;
+      for (size_t k = 0; k < c->channels; ++k) y[k] += residual[k];
+    }
   }
 }
 

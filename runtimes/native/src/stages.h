@@ -1,7 +1,7 @@
 /* The steps around the tiles, on rows of channels: affines, quantizers, pooling. Plain loops, compiled once for each
  * instruction set by the file stages_*.c that includes stages.inc; scalar is the reference.
  *
- * n = channels of a row, count = rows. Rows to write are given by pointers, of which NULL ones are left out.
+ * n = channels of a row, count = rows, `stride` elements apart; rows are written to out, out + step bytes, ...
  */
 #ifndef EDGELM_STAGES_H
 #define EDGELM_STAGES_H
@@ -45,16 +45,17 @@ typedef struct edgelm_stages {
   /* The sum that gives the largest output: the largest or, where scale < 0, the smallest of four. */
   void (*pool_sums)(const int32_t* sums, size_t stride, const float* scale, size_t n, size_t count, int32_t* out);
   void (*pool_sums16)(const int16_t* sums, size_t stride, const float* scale, size_t n, size_t count, int16_t* out);
-  void (*levels8)(const float* y, size_t stride, const edgelm_quantizer* q, size_t n, size_t count,
-                  uint8_t* const* out);
-  void (*levels16)(const float* y, size_t stride, const edgelm_quantizer* q, size_t n, size_t count,
-                   uint8_t* const* out);
+  void (*levels8)(const float* y, size_t stride, const edgelm_quantizer* q, size_t n, size_t count, uint8_t* out,
+                  size_t step);
+  void (*levels16)(const float* y, size_t stride, const edgelm_quantizer* q, size_t n, size_t count, uint8_t* out,
+                   size_t step);
   /* Bits, 1 for negative, least significant first, ceil(n / 8) bytes a row. */
-  void (*signs)(const float* y, size_t stride, const edgelm_quantizer* q, size_t n, size_t count, uint8_t* const* out);
+  void (*signs)(const float* y, size_t stride, const edgelm_quantizer* q, size_t n, size_t count, uint8_t* out,
+                size_t step);
   void (*thresholds)(const int32_t* sums, size_t stride, const edgelm_thresholds* t, size_t n, size_t count,
-                     uint8_t* const* out);
+                     uint8_t* out, size_t step);
   void (*thresholds16)(const int16_t* sums, size_t stride, const edgelm_thresholds* t, size_t n, size_t count,
-                       uint8_t* const* out);
+                       uint8_t* out, size_t step);
 } edgelm_stages;
 
 /* v = x * scale + bias as the reference rounds it, ReLU keeping NaN. */

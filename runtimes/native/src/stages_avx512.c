@@ -53,39 +53,37 @@ static inline __m512 affine16(const float* y, __m512 scale, __m512 bias) {
   return _mm512_add_ps(_mm512_mul_ps(_mm512_loadu_ps(y), scale), bias);
 }
 
-static void signs(const float* y, size_t stride, const edgelm_quantizer* q, size_t n, size_t count,
-                  uint8_t* const* out) {
+static void signs(const float* y, size_t stride, const edgelm_quantizer* q, size_t n, size_t count, uint8_t* out,
+                  size_t step) {
   const __m512 zero = _mm512_setzero_ps();
   for (size_t at = 0; at < n; at += 16) {
     const __mmask16 some = inside(n, at);
     const __m512 scale = _mm512_maskz_loadu_ps(some, q->scale + at), bias = _mm512_maskz_loadu_ps(some, q->bias + at);
     for (size_t i = 0; i < count; ++i) {
-      if (!out[i]) continue;
       const __m512 v = affine16(y + i * stride + at, scale, bias);
       __mmask16 negative = _mm512_mask_cmp_ps_mask(some, v, zero, _CMP_LT_OQ);
       if (q->relu) negative = 0; /* what was negative is 0 now */
       if (q->sign_zero < 0) negative = _mm512_mask_cmp_ps_mask(some, v, zero, _CMP_NGT_UQ);
-      put(out[i], at, n, negative);
+      put(out + i * step, at, n, negative);
     }
   }
 }
 
 static void thresholds(const int32_t* sums, size_t stride, const edgelm_thresholds* t, size_t n, size_t count,
-                       uint8_t* const* out) {
+                       uint8_t* out, size_t step) {
   for (size_t at = 0; at < n; at += 16) {
     const __m512i limit = _mm512_loadu_si512((const int32_t*)t->at + at);
     const uint16_t flip = t->flip[at / 16], some = inside(n, at);
     for (size_t i = 0; i < count; ++i) {
-      if (!out[i]) continue;
       const uint16_t below = _mm512_cmplt_epi32_mask(_mm512_loadu_si512(sums + i * stride + at), limit);
-      put(out[i], at, n, (below ^ flip) & some);
+      put(out + i * step, at, n, (below ^ flip) & some);
     }
   }
 }
 
 /* Thirty-two channels of sixteen-bit sums make a word of the image. */
 static void thresholds16(const int16_t* sums, size_t stride, const edgelm_thresholds* t, size_t n, size_t count,
-                         uint8_t* const* out) {
+                         uint8_t* out, size_t step) {
   for (size_t at = 0; at < n; at += 32) {
     const __m512i limit = _mm512_loadu_si512((const int16_t*)t->at + at);
     const size_t left = edgelm_min(n - at, 32);
@@ -93,13 +91,17 @@ static void thresholds16(const int16_t* sums, size_t stride, const edgelm_thresh
     uint32_t flip;
     memcpy(&flip, t->flip + at / 16, sizeof flip);
     const int16_t* from = sums + at;
-    for (size_t i = 0; i < count; ++i, from += stride) {
-      if (!out[i]) continue;
+    uint8_t* to = out + at / 8;
+    if (left == 32) {
+      for (size_t i = 0; i < count; ++i, from += stride, to += step) {
+        const uint32_t bits = _mm512_cmplt_epi16_mask(_mm512_loadu_si512(from), limit) ^ flip;
+        memcpy(to, &bits, sizeof bits);
+      }
+      continue;
+    }
+    for (size_t i = 0; i < count; ++i, from += stride, to += step) {
       const uint32_t bits = (_mm512_cmplt_epi16_mask(_mm512_loadu_si512(from), limit) ^ flip) & some;
-      if (left > 24)
-        memcpy(out[i] + at / 8, &bits, 4);
-      else
-        memcpy(out[i] + at / 8, &bits, (left + 7) / 8);
+      memcpy(to, &bits, (left + 7) / 8);
     }
   }
 }
@@ -122,26 +124,25 @@ static inline __m512i level16(const float* y, __m512 scale, __m512 bias, const g
   return _mm512_add_epi32(_mm512_maskz_cvtps_epi32(number, v), g->offset);
 }
 
-static void levels8(const float* y, size_t stride, const edgelm_quantizer* q, size_t n, size_t count,
-                    uint8_t* const* out) {
+static void levels8(const float* y, size_t stride, const edgelm_quantizer* q, size_t n, size_t count, uint8_t* out,
+                    size_t step) {
   const grid g = grid_of(q);
   for (size_t at = 0; at < n; at += 16) {
     const __mmask16 some = inside(n, at);
     const __m512 scale = _mm512_maskz_loadu_ps(some, q->scale + at), bias = _mm512_maskz_loadu_ps(some, q->bias + at);
     for (size_t i = 0; i < count; ++i)
-      if (out[i]) _mm512_mask_cvtepi32_storeu_epi8(out[i] + at, some, level16(y + i * stride + at, scale, bias, &g));
+      _mm512_mask_cvtepi32_storeu_epi8(out + i * step + at, some, level16(y + i * stride + at, scale, bias, &g));
   }
 }
 
-static void levels16(const float* y, size_t stride, const edgelm_quantizer* q, size_t n, size_t count,
-                     uint8_t* const* out) {
+static void levels16(const float* y, size_t stride, const edgelm_quantizer* q, size_t n, size_t count, uint8_t* out,
+                     size_t step) {
   const grid g = grid_of(q);
   for (size_t at = 0; at < n; at += 16) {
     const __mmask16 some = inside(n, at);
     const __m512 scale = _mm512_maskz_loadu_ps(some, q->scale + at), bias = _mm512_maskz_loadu_ps(some, q->bias + at);
     for (size_t i = 0; i < count; ++i)
-      if (out[i])
-        _mm512_mask_cvtepi32_storeu_epi16(out[i] + 2 * at, some, level16(y + i * stride + at, scale, bias, &g));
+      _mm512_mask_cvtepi32_storeu_epi16(out + i * step + 2 * at, some, level16(y + i * stride + at, scale, bias, &g));
   }
 }
 

@@ -67,10 +67,11 @@ static void convolve(edgelm_task* t, const uint8_t* const* runs, int32_t* offset
   edgelm_sink_chunk(&t->chunk);
 }
 
-/* As many pixels as keep the sums in the level-1 cache. */
+/* As many pixels as keep the sums, and floats made of them, in the level-1 cache. */
 static size_t chunk_pixels(const edgelm_conv* conv) {
-  const size_t most = conv->panels * conv->lanes > 160 ? EDGELM_CHUNK / 2 : EDGELM_CHUNK;
-  return edgelm_max(most / conv->pixels * conv->pixels, conv->pixels);
+  const size_t budget = 16 << 10, pixel = conv->panels * conv->lanes * (size_t)conv->sum_bits / 8;
+  const size_t most = edgelm_min(budget / pixel, EDGELM_CHUNK) / conv->pixels * conv->pixels;
+  return edgelm_max(most, edgelm_up(4, conv->pixels));
 }
 
 static void run_direct(edgelm_task* t) {
@@ -192,10 +193,12 @@ void edgelm_step_job(const edgelm_run* run, int32_t index, int32_t job, uint8_t*
   const edgelm_shape out = run->plan.shape[step->value];
   const int32_t unit = step->pooled ? 2 : 1, first = job * plan->unit_rows * unit;
   const int32_t last = first + plan->unit_rows * unit;
-  edgelm_task t = {.run = run, .step = step};
+  edgelm_task t; /* field by field: clearing its chunk's room takes longer than a small step */
+  t.run = run;
+  t.step = step;
+  t.node = step->node >= 0 ? &graph->node[step->node] : NULL;
+  t.conv = step->kind == EDGELM_STEP_CONV ? &graph->conv[t.node->conv] : NULL;
   t.cursor = (edgelm_cursor){.y = first, .end = last < out.H ? last : out.H, .end_x = out.W};
-  if (step->node >= 0) t.node = &graph->node[step->node];
-  if (step->kind == EDGELM_STEP_CONV) t.conv = &graph->conv[t.node->conv];
   t.stride = stride_of(t.conv, out.C);
   lay_out_desk(t.conv, out.C, plan->strip, worker, &t.desk);
   t.chunk.run = run;
