@@ -24,6 +24,36 @@ typedef struct edgelm_line {
   size_t step;
 } edgelm_line;
 
+/* Where a part's levels or a value's floats lie: the byte of the pixel (0, 0), from pixel to pixel, from row to row. */
+typedef struct edgelm_place {
+  uint8_t* at;
+  size_t pixel, row;
+} edgelm_place;
+edgelm_place edgelm_place_floats(const edgelm_run* run, int32_t value);
+
+/* What a sink is made from: integer sums or floats, of the pixels or the largest of each square. */
+enum { EDGELM_SUMS, EDGELM_VALUES, EDGELM_POOLED_SUMS, EDGELM_POOLED_VALUES, EDGELM_SOURCES };
+
+typedef enum edgelm_form {
+  EDGELM_FORM_SIGNS_OF_SUMS, /* bits, by comparison of sums */
+  EDGELM_FORM_SIGNS,         /* bits of floats, with bytes to themselves */
+  EDGELM_FORM_MASKED_SIGNS,  /* bits of floats, put in one by one */
+  EDGELM_FORM_LEVELS8,
+  EDGELM_FORM_LEVELS16,
+  EDGELM_FORM_FLOATS, /* channels innermost */
+  EDGELM_FORM_PLANES, /* an output of NCHW */
+} edgelm_form;
+
+/* A sink of the step at hand, with what is the same for all of a job's chunks. */
+typedef struct edgelm_port {
+  const edgelm_sink* sink;
+  const edgelm_conv* reader; /* of levels; else NULL */
+  edgelm_form form;
+  int32_t source;
+  edgelm_place to;
+  edgelm_quantizer quantizer; /* of levels */
+} edgelm_port;
+
 typedef struct edgelm_chunk {
   const edgelm_run* run;
   const edgelm_step* step;
@@ -35,6 +65,9 @@ typedef struct edgelm_chunk {
   float* floats;    /* (count, stride) */
   void* pooled;     /* room for (count / 4, stride) floats */
   size_t stride;
+  const edgelm_port* port;
+  int32_t ports;
+  uint8_t needs[EDGELM_SOURCES]; /* 1: some port is made from it */
   int32_t spans;
   edgelm_span span[EDGELM_CHUNK];
   edgelm_line line[EDGELM_CHUNK]; /* room for whoever asks for lines */
@@ -54,20 +87,16 @@ void edgelm_chunk_offsets(const edgelm_chunk* chunk, size_t row, size_t pixel, i
 /* The pixels themselves. */
 void edgelm_chunk_pixels(const edgelm_chunk* chunk, int32_t* y, int32_t* x);
 
-/* Where a part's levels or a value's floats lie: the byte of the pixel (0, 0), from pixel to pixel, from row to row. */
-typedef struct edgelm_place {
-  uint8_t* at;
-  size_t pixel, row;
-} edgelm_place;
-edgelm_place edgelm_place_floats(const edgelm_run* run, int32_t value);
-
 /* Where the chunk's values go in a place of that way; at most EDGELM_CHUNK lines, none of them empty. */
 size_t edgelm_chunk_lines(const edgelm_chunk* chunk, edgelm_way way, edgelm_place to, edgelm_line* lines);
 
-/* sink.c: hands a chunk on. */
-void edgelm_sink_chunk(edgelm_chunk* chunk);
+/* port.c: the step's sinks as ports, for which there is room. */
+void edgelm_open_ports(edgelm_chunk* chunk, edgelm_port* ports);
 
 /* Clears what nobody writes of the images that the step is first to write, for these rows of its output. */
-void edgelm_sink_clear(const edgelm_run* run, const edgelm_step* step, int32_t first_row, int32_t end_row);
+void edgelm_clear_images(const edgelm_run* run, const edgelm_step* step, int32_t first_row, int32_t end_row);
+
+/* sink.c: hands a chunk on through its ports. */
+void edgelm_sink_chunk(edgelm_chunk* chunk);
 
 #endif

@@ -140,7 +140,7 @@ size_t edgelm_plan_make(edgelm_plan* plan, const edgelm_graph* graph, const edge
 
 /* step_run.c: one job of a step; `worker`: memory of plan.worker_bytes. */
 void edgelm_step_job(const edgelm_run* run, int32_t step, int32_t job, uint8_t* worker);
-size_t edgelm_worker_bytes(const edgelm_conv* conv, int32_t channels, int32_t strip);
+size_t edgelm_worker_bytes(const edgelm_conv* conv, int32_t channels, int32_t strip, int32_t sinks);
 void edgelm_expand_job(const edgelm_run* run, int32_t step, int32_t job);
 
 #endif

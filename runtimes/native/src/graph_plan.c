@@ -181,7 +181,7 @@ static void plan_step(const planner* p, int32_t index, size_t* worker_bytes) {
     plan->unit_rows = (int32_t)((units + (int32_t)wanted - 1) / (int32_t)wanted);
     plan->jobs = (units + plan->unit_rows - 1) / plan->unit_rows;
   }
-  *worker_bytes = edgelm_max(*worker_bytes, edgelm_worker_bytes(conv, out.C, plan->strip));
+  *worker_bytes = edgelm_max(*worker_bytes, edgelm_worker_bytes(conv, out.C, plan->strip, step->sinks));
 }
 
 size_t edgelm_plan_make(edgelm_plan* plan, const edgelm_graph* graph, const edgelm_tensor* inputs, int32_t threads,

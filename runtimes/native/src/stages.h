@@ -42,6 +42,8 @@ typedef struct edgelm_stages {
                   int32_t relu, size_t n, size_t count, float* y, size_t y_stride);
   /* out[i] = largest of the four rows 4 i .. 4 i + 3. */
   void (*pool)(const float* y, size_t stride, size_t n, size_t count, float* out);
+  /* sums -= what; one row. */
+  void (*subtract)(void* sums, edgelm_sum_kind kind, const int32_t* what, size_t n);
   /* The sum that gives the largest output: the largest or, where scale < 0, the smallest of four. */
   void (*pool_sums)(const int32_t* sums, size_t stride, const float* scale, size_t n, size_t count, int32_t* out);
   void (*pool_sums16)(const int16_t* sums, size_t stride, const float* scale, size_t n, size_t count, int16_t* out);

@@ -19,6 +19,7 @@ typedef struct edgelm_desk {
   uint8_t* levels;
   uint8_t* prepared;
   const uint8_t** runs;
+  edgelm_port* ports;
 } edgelm_desk;
 
 typedef struct edgelm_task {

@@ -20,17 +20,12 @@ static void mend_pixel(const edgelm_task* t, edgelm_shape in, int32_t y, int32_t
   const edgelm_conv* conv = t->conv;
   const edgelm_qconv_attrs* a = &conv->attrs;
   const size_t width = conv->panels * conv->lanes;
+  uint8_t* sums = t->desk.sums + pixel * t->stride * (size_t)conv->sum_bits / 8;
   const int32_t top = y * a->stride_h - a->pad_top, left = x * a->stride_w - a->pad_left;
   for (int32_t tap = 0; tap < a->kernel_h * a->kernel_w; ++tap) {
     const int32_t py = top + tap / a->kernel_w * a->dilation_h, px = left + tap % a->kernel_w * a->dilation_w;
     if (py >= 0 && py < in.H && px >= 0 && px < in.W) continue;
-    const int32_t* border = conv->border + (size_t)tap * width;
-    int16_t* shorts = (int16_t*)(void*)t->desk.sums + pixel * t->stride;
-    int32_t* sums = (int32_t*)(void*)t->desk.sums + pixel * t->stride;
-    if (conv->sum_bits == 16)
-      for (size_t lane = 0; lane < width; ++lane) shorts[lane] = (int16_t)(shorts[lane] - border[lane]);
-    else
-      for (size_t lane = 0; lane < width; ++lane) sums[lane] -= border[lane];
+    conv->kernel->stages->subtract(sums, edgelm_sums_of(conv), conv->border + (size_t)tap * width, width);
   }
 }
 

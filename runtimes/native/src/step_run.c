@@ -22,11 +22,18 @@ static size_t ring_columns(const edgelm_conv* conv, int32_t strip) {
   return (size_t)(strip - 1) * conv->attrs.stride_w + (size_t)(conv->attrs.kernel_w - 1) * conv->attrs.dilation_w + 1;
 }
 
-static size_t lay_out_desk(const edgelm_conv* conv, int32_t channels, int32_t strip, uint8_t* memory,
+static size_t lay_out_desk(const edgelm_conv* conv, int32_t channels, int32_t strip, int32_t sinks, uint8_t* memory,
                            edgelm_desk* out) {
   const size_t stride = stride_of(conv, channels);
   const size_t runs = conv ? conv->runs * sizeof(uint8_t*) : 0;
-  size_t sizes[6] = {ROOM * stride * 4, EDGELM_CHUNK * stride * 4, EDGELM_CHUNK / 4 * stride * 4, 0, 0, runs}, at[6];
+  size_t sizes[7] = {ROOM * stride * 4,
+                     EDGELM_CHUNK * stride * 4,
+                     EDGELM_CHUNK / 4 * stride * 4,
+                     0,
+                     0,
+                     runs,
+                     (size_t)sinks * sizeof(edgelm_port)},
+         at[7];
   if (conv && conv->kernel->gathers) {
     sizes[3] = GATHERED * edgelm_levels_stride(conv);
     sizes[4] = edgelm_is_flat(conv) ? EDGELM_CHUNK * conv->pixel_bytes
@@ -34,15 +41,15 @@ static size_t lay_out_desk(const edgelm_conv* conv, int32_t channels, int32_t st
     sizes[4] += 2 * EDGELM_SLACK;
   }
   size_t used = 0;
-  for (int i = 0; i < 6; used += edgelm_up(sizes[i], 64), ++i) at[i] = used;
+  for (int i = 0; i < 7; used += edgelm_up(sizes[i], 64), ++i) at[i] = used;
   if (memory)
-    *out = (edgelm_desk){(void*)(memory + at[0]), (void*)(memory + at[1]), (void*)(memory + at[2]),
-                         memory + at[3],          memory + at[4],          (void*)(memory + at[5])};
+    *out = (edgelm_desk){(void*)(memory + at[0]), (void*)(memory + at[1]), (void*)(memory + at[2]), memory + at[3],
+                         memory + at[4],          (void*)(memory + at[5]), (void*)(memory + at[6])};
   return used;
 }
 
-size_t edgelm_worker_bytes(const edgelm_conv* conv, int32_t channels, int32_t strip) {
-  return lay_out_desk(conv, channels, strip, NULL, NULL);
+size_t edgelm_worker_bytes(const edgelm_conv* conv, int32_t channels, int32_t strip, int32_t sinks) {
+  return lay_out_desk(conv, channels, strip, sinks, NULL, NULL);
 }
 
 /* ---- tiles ---- */
@@ -200,7 +207,7 @@ void edgelm_step_job(const edgelm_run* run, int32_t index, int32_t job, uint8_t*
   t.conv = step->kind == EDGELM_STEP_CONV ? &graph->conv[t.node->conv] : NULL;
   t.cursor = (edgelm_cursor){.y = first, .end = last < out.H ? last : out.H, .end_x = out.W};
   t.stride = stride_of(t.conv, out.C);
-  lay_out_desk(t.conv, out.C, plan->strip, worker, &t.desk);
+  lay_out_desk(t.conv, out.C, plan->strip, step->sinks, worker, &t.desk);
   t.chunk.run = run;
   t.chunk.step = step;
   t.chunk.conv = t.conv;
@@ -212,7 +219,8 @@ void edgelm_step_job(const edgelm_run* run, int32_t index, int32_t job, uint8_t*
   t.chunk.floats = t.desk.floats;
   t.chunk.pooled = t.desk.pooled;
   t.chunk.stride = t.stride;
-  edgelm_sink_clear(run, step, first, t.cursor.end);
+  edgelm_open_ports(&t.chunk, t.desk.ports);
+  edgelm_clear_images(run, step, first, t.cursor.end);
   if (!t.conv) {
     run_plain(&t);
   } else if (!t.conv->kernel->gathers) {
