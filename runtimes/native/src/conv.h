@@ -55,6 +55,10 @@ typedef struct edgelm_conv edgelm_conv;
 typedef void edgelm_tile(const edgelm_conv* conv, const uint8_t* const* runs, const int32_t* offsets,
                          const uint8_t* panel, uint32_t* sums, size_t stride);
 
+/* The same for all pixels of a chunk, `count` of them and up to the next multiple of conv->pixels. */
+typedef void edgelm_tiles(const edgelm_conv* conv, const uint8_t* const* runs, const int32_t* offsets, size_t count,
+                          const uint8_t* panel, void* sums, size_t stride);
+
 /* The file's weights. */
 typedef struct edgelm_weights {
   const uint8_t* rows;
@@ -98,6 +102,7 @@ struct edgelm_conv {
   size_t pixel_bytes, steps, panel_bytes, expanded_bytes;
   int32_t lanes, pixels, sum_bits;
   edgelm_tile* tile;
+  edgelm_tiles* tiles; /* NULL, or what spares a call for each tile */
   /* Set by edgelm_conv_init. */
   size_t panels;
   uint8_t* weights;            /* (panels, panel_bytes) */

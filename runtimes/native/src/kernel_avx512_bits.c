@@ -78,6 +78,8 @@ static inline masked_sums masked_add(masked_sums sums, masked_words x, masked_wo
     }                                                                                                                 \
   }
 
+#define b1_sum_bytes(conv) ((size_t)(conv)->sum_bits / 8)
+#define masked_sum_bytes b1_sum_bytes
 #define ALL(p, b) every
 #define NEGATIVE(p, b) total[p][b]
 #define b1_store(conv, P, B, total, sums, stride)          \

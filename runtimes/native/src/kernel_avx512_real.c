@@ -37,6 +37,9 @@ static inline r32_sums r32_add(r32_sums sums, r32_words x, r32_words w) {
 }
 #define r32_store(conv, P, B, total, sums, stride) STORE_WORDS(_mm512_castps_si512, P, B, total, sums, stride)
 
+#define r8_sum_bytes(conv) sizeof(uint32_t)
+#define r32_sum_bytes r8_sum_bytes
+
 SHAPES(r8)
 SHAPES(r32)
 

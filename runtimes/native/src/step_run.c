@@ -66,10 +66,12 @@ static void convolve(edgelm_task* t, const uint8_t* const* runs, int32_t* offset
   }
   for (size_t i = count; i < edgelm_up(count, pixels); ++i) offsets[i] = offsets[count - 1];
   const size_t sum_bytes = (size_t)conv->sum_bits / 8;
-  for (size_t panel = 0; panel < conv->panels; ++panel)
-    for (size_t i = 0; i < count; i += pixels)
-      conv->tile(conv, runs, offsets + i, weights + panel * panel_bytes,
-                 (uint32_t*)(void*)(t->desk.sums + (i * t->stride + panel * conv->lanes) * sum_bytes), t->stride);
+  for (size_t panel = 0; panel < conv->panels; ++panel, weights += panel_bytes) {
+    uint8_t* sums = t->desk.sums + panel * conv->lanes * sum_bytes;
+    if (conv->tiles) conv->tiles(conv, runs, offsets, count, weights, sums, t->stride);
+    for (size_t i = 0; !conv->tiles && i < count; i += pixels)
+      conv->tile(conv, runs, offsets + i, weights, (uint32_t*)(void*)(sums + i * t->stride * sum_bytes), t->stride);
+  }
   if (conv->border) edgelm_mend_border(t);
   edgelm_sink_chunk(&t->chunk);
 }

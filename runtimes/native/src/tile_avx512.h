@@ -3,7 +3,8 @@
  * A step multiplies 32 bits of a pixel, the same for all lanes, by 32 bits of each filter. Weights lie in (runs, steps,
  * planes, lanes) order of such words. What the file that includes this says of its kind: KIND_words and KIND_sums
  * (types), KIND_planes (words of a step), KIND_heads (vectors of first sums that each vector of filters has before its
- * panel's weights), KIND_weights, KIND_levels, KIND_first, KIND_add, and KIND_store for the B sums of a pixel.
+ * panel's weights), KIND_weights, KIND_levels, KIND_first, KIND_add, KIND_store for the sums of a tile and
+ * KIND_sum_bytes for each of them.
  */
 #ifndef EDGELM_TILE_AVX512_H
 #define EDGELM_TILE_AVX512_H
@@ -27,8 +28,9 @@ static inline __m512i broadcast(const uint8_t* p) {
 #define PIN(v) __asm__("" : "+v"(v))
 
 #define TILE(KIND, P, B)                                                                                         \
-  static void KIND##_##P##x##B(const edgelm_conv* conv, const uint8_t* const* runs, const int32_t* offsets,      \
-                               const uint8_t* panel, uint32_t* sums, size_t stride) {                            \
+  static inline __attribute__((always_inline)) void KIND##_tile_##P##x##B(                                       \
+      const edgelm_conv* conv, const uint8_t* const* runs, const int32_t* offsets, const uint8_t* panel,         \
+      uint32_t* sums, size_t stride) {                                                                           \
     KIND##_sums total[P][B];                                                                                     \
     _Pragma("GCC unroll 8") for (size_t b = 0; b < B; ++b) {                                                     \
       const KIND##_sums first = KIND##_first(panel, b);                                                          \
@@ -54,6 +56,12 @@ static inline __m512i broadcast(const uint8_t* p) {
       } while (at < end);                                                                                        \
     } while (++run < conv->runs);                                                                                \
     KIND##_store(conv, P, B, total, sums, stride);                                                               \
+  }                                                                                                              \
+  static void KIND##_##P##x##B(const edgelm_conv* conv, const uint8_t* const* runs, const int32_t* offsets,      \
+                               size_t count, const uint8_t* panel, void* sums, size_t stride) {                  \
+    uint8_t* to = sums;                                                                                          \
+    for (size_t i = 0; i < count; i += P, to += P * stride * KIND##_sum_bytes(conv))                             \
+      KIND##_tile_##P##x##B(conv, runs, offsets + i, panel, (uint32_t*)(void*)to, stride);                       \
   }
 
 /* KIND_store for sums of 32 bits each. */
@@ -63,7 +71,7 @@ static inline __m512i broadcast(const uint8_t* p) {
 
 typedef struct shape {
   int32_t pixels, vectors;
-  edgelm_tile* tile;
+  edgelm_tiles* tiles;
 } shape;
 
 /* Sixteen sums or more hide an addition's latency and leave loads far behind arithmetic; more than eight pixels would
@@ -83,7 +91,7 @@ static inline void choose(edgelm_conv* conv, const shape* shapes, size_t count) 
     if (edgelm_up(vectors, s->vectors) < edgelm_up(vectors, best->vectors)) best = s;
   conv->lanes = best->vectors * LANES;
   conv->pixels = best->pixels;
-  conv->tile = best->tile;
+  conv->tiles = best->tiles;
 }
 #define CHOOSE(conv, shapes) choose(conv, shapes, sizeof(shapes) / sizeof *(shapes))
 
