@@ -107,6 +107,7 @@ struct edgelm_conv {
   size_t panels;
   uint8_t* weights;            /* (panels, panel_bytes) */
   float *in_scale, *in_bias;   /* (in_channels) */
+  int32_t plain;               /* 1: they change nothing, and there is no ReLU before the convolution */
   float *out_scale, *out_bias; /* (panels * lanes) */
   int32_t* border; /* b1 with one plane and padding: (kernel_h * kernel_w, panels * lanes) sums of the tap's weights,
                       which zero bits outside the image add; the driver subtracts them. NULL else. */

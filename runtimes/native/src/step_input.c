@@ -59,10 +59,36 @@ void edgelm_prepare(const edgelm_task* t, const int32_t* y, const int32_t* x, si
   }
 }
 
+/* Floats that need no affine lie in their image as the tile reads them. */
+static int is_copy(const edgelm_task* t) {
+  const edgelm_conv* conv = t->conv;
+  return conv->kernel->element == 32 && !conv->kernel->build && conv->plain && t->node->count == 1;
+}
+
+static void copy_row(const edgelm_task* t, int32_t py, int32_t px, size_t columns, uint8_t* out) {
+  const edgelm_qconv_attrs* a = &t->conv->attrs;
+  const edgelm_shape in = t->run->plan.shape[t->node->x[0]];
+  const edgelm_place from = edgelm_place_floats(t->run, t->node->x[0]);
+  const int32_t y = py - a->pad_top, end = px + (int32_t)columns;
+  const int32_t inside = y < 0 || y >= in.H ? 0 : in.W; /* columns of this row that there are */
+  int32_t first = px < a->pad_left ? a->pad_left : px, last = end < a->pad_left + inside ? end : a->pad_left + inside;
+  if (last < first) first = last = end;
+  const size_t pixel = t->conv->pixel_bytes;
+  memset(out, 0, (size_t)(first - px) * pixel);
+  if (last > first)
+    memcpy(out + (size_t)(first - px) * pixel, from.at + (size_t)y * from.row + (size_t)(first - a->pad_left) * pixel,
+           (size_t)(last - first) * pixel);
+  memset(out + (size_t)(last - px) * pixel, 0, (size_t)(end - last) * pixel);
+}
+
 void edgelm_prepare_row(const edgelm_task* t, int32_t py, int32_t px, size_t columns, uint8_t* out) {
   const edgelm_qconv_attrs* a = &t->conv->attrs;
   const edgelm_shape in = t->run->plan.shape[t->node->x[0]];
   int32_t y[EDGELM_CHUNK], x[EDGELM_CHUNK];
+  if (is_copy(t)) {
+    copy_row(t, py, px, columns, out);
+    return;
+  }
   for (size_t first = 0; first < columns; first += EDGELM_CHUNK) {
     const size_t some = edgelm_min(EDGELM_CHUNK, columns - first);
     for (size_t i = 0; i < some; ++i) {
