@@ -6,15 +6,16 @@
  * A kernel computes tiles: `pixels` output pixels times one panel of `lanes` output channels. For one output pixel the
  * weights of a filter fall into `runs`: stretches of (kernel_w, C) levels that lie one behind the other in the input
  * row, one run per kernel row; with a horizontal dilation, one run per tap. Within a run a kernel makes `steps` equal
- * steps. How levels and weights lie in memory is the kernel's own business, but for the levels it is one of two:
+ * steps. How weights lie in memory is the kernel's own business; the levels it finds in one of three ways:
  *
- *   gathers 0   the tile reads the image itself: dense (H + pads, W + pads, pixel_bytes), levels in `element` bits,
- *               channels innermost and without gaps but for the padding of a pixel to pixel_bytes; b1: words of 32
- *               channels, bit 1 is -1, bits beyond C are 0; with two planes each word of signs is followed by a word
- *               of masks (1: not zero). Padding pixels hold level 0, which is `offset`; for b1 zero bits, and the
- *               driver mends the sums (see `border`).
- *   gathers 1   a job prepares the pixels it needs, pixel_bytes each: `build` makes them from C levels (or, where
- *               build is NULL, they are the levels themselves). Padding pixels are built from level 0.
+ *   image     the tile reads the image itself: dense (H + pads, W + pads, pixel_bytes), levels in `element` bits,
+ *             channels innermost and without gaps but for the padding of a pixel to pixel_bytes; b1: words of 32
+ *             channels, bit 1 is -1, bits beyond C are 0; with two planes each word of signs is followed by a word of
+ *             masks (1: not zero). Padding pixels hold level 0, which is `offset`; for b1 zero bits, and the driver
+ *             mends the sums (see `border`).
+ *   build     a job makes the pixels it needs, pixel_bytes each, from such an image of whole numbers.
+ *   floats    (`element` 32) there is no image: a job gathers the pixels it needs from the values' floats, through the
+ *             input affine, and `build`, if there is one, makes pixel_bytes of each; padding pixels are zeros.
  *
  * Bytes beyond the last pixel may be read (64 of them), never used.
  */
@@ -73,7 +74,6 @@ struct edgelm_stages; /* the steps around the tiles, compiled for an instruction
 
 typedef struct edgelm_kernel {
   int32_t element;     /* bits of a level: 1, 8, 16 or 32 */
-  int32_t gathers;     /* see above */
   int32_t offset;      /* 8-bit elements hold level + offset where levels may be negative; -1: level - low */
   int32_t macs_per_us; /* roughly; cuts the work into jobs */
   /* Sets pixel_bytes, steps, lanes, pixels, panel_bytes, expanded_bytes (0 without expand) and tile from the rest;
@@ -82,7 +82,8 @@ typedef struct edgelm_kernel {
   /* Fills the panel's resident weights, all zero before; also of lanes beyond O and channels beyond C, which count 0.
    */
   void (*pack)(const edgelm_conv* conv, const edgelm_weights* weights, size_t panel, uint8_t* out);
-  /* Makes `count` pixels of levels (`stride` bytes apart, zero from C on for at least 64 bytes) into prepared ones. */
+  /* NULL, or see above: makes `count` pixels of levels, `stride` bytes apart, into prepared ones. From C on to a
+   * multiple of 32 channels levels are zero bytes. */
   void (*build)(const edgelm_conv* conv, const uint8_t* levels, size_t stride, size_t count, uint8_t* out);
   /* NULL, or: the form that the tile reads, made anew for each run into expanded_bytes of scratch. */
   void (*expand)(const edgelm_conv* conv, const uint8_t* panel, uint8_t* out);
@@ -134,6 +135,14 @@ int edgelm_check(const edgelm_qconv_attrs* attrs, const uint8_t* weight, size_t 
 /* The best kernel for the attributes at most as good as `isa` (NULL: EDGELM_ISA, else any able one). */
 const edgelm_kernel* edgelm_find_kernel(const edgelm_qconv_attrs* attrs, const char* isa, edgelm_kind* kind,
                                         const char** found, char* error, size_t error_size);
+
+/* Whether jobs prepare pixels, and the bytes of a pixel in its image. */
+static inline int edgelm_prepares(const edgelm_conv* conv) {
+  return conv->kernel->element == 32 || conv->kernel->build;
+}
+static inline size_t edgelm_image_pixel(const edgelm_conv* conv) {
+  return conv->kernel->build ? (size_t)conv->attrs.in_channels * conv->kernel->element / 8 : conv->pixel_bytes;
+}
 
 static inline size_t edgelm_min(size_t a, size_t b) { return a < b ? a : b; }
 static inline size_t edgelm_max(size_t a, size_t b) { return a > b ? a : b; }

@@ -50,12 +50,12 @@ typedef struct edgelm_step {
 } edgelm_step;
 
 /* Memory for a while: from the step that first writes it to the last that reads it. */
-typedef enum edgelm_buffer_kind { EDGELM_FLOATS, EDGELM_IMAGE, EDGELM_PART, EDGELM_EXPANDED } edgelm_buffer_kind;
+typedef enum edgelm_buffer_kind { EDGELM_FLOATS, EDGELM_IMAGE, EDGELM_EXPANDED } edgelm_buffer_kind;
 
 typedef struct edgelm_buffer {
   edgelm_buffer_kind kind;
-  int32_t value;    /* floats, part */
-  int32_t node;     /* image, part, expanded: the convolution that reads it */
+  int32_t value;    /* of floats */
+  int32_t node;     /* image, expanded: the convolution that reads it */
   int32_t from, to; /* steps */
   int32_t next;     /* that begins to live at the same step; -1: none */
 } edgelm_buffer;
@@ -70,11 +70,10 @@ struct edgelm_graph {
   edgelm_step* step;
   edgelm_sink* sink;
   edgelm_buffer* buffer;
-  int32_t* floats;     /* (values) buffer of a value's floats, -1: none */
-  int32_t* image;      /* (nodes) buffer of a convolution's dense image, -1: none */
-  int32_t* first_part; /* (nodes) where its parts stand in `parts`; (sum of all x) buffers of their levels, -1 */
-  int32_t* parts;
-  int32_t part_count;
+  int32_t* floats;             /* (values) buffer of a value's floats, -1: none */
+  int32_t* image;              /* (nodes) buffer of a convolution's dense image, -1: none */
+  int32_t* first_part;         /* (nodes) the number of its first x among those of all nodes */
+  int32_t part_count;          /* all of them */
   void* thresholds;            /* one block for all sinks */
   const edgelm_stages* stages; /* for steps without a convolution */
 };

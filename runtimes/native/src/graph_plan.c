@@ -86,7 +86,7 @@ static int shape_values(const planner* p, const edgelm_tensor* inputs) {
 static int has_gaps(const planner* p, int32_t n) {
   const edgelm_node* node = &p->graph->node[n];
   const edgelm_conv* conv = &p->graph->conv[node->conv];
-  if (conv->pixel_bytes * 8 != (size_t)conv->attrs.in_channels * conv->kernel->element) return 1;
+  if (edgelm_image_pixel(conv) * 8 != (size_t)conv->attrs.in_channels * conv->kernel->element) return 1;
   for (int32_t i = 0; i < node->count; ++i)
     if (conv->kernel->element == 1 && p->plan->shape[node->x[i]].C % 8) return 1;
   return 0;
@@ -106,12 +106,12 @@ static size_t buffer_bytes(const planner* p, const edgelm_buffer* buffer) {
     const edgelm_shape s = shapes[node->x[0]];
     H = (size_t)s.H + conv->attrs.pad_top + conv->attrs.pad_bottom;
     W = (size_t)s.W + conv->attrs.pad_left + conv->attrs.pad_right;
-    pixel = conv->pixel_bytes;
+    pixel = edgelm_image_pixel(conv);
   } else {
     const edgelm_shape s = shapes[buffer->value];
     H = (size_t)s.H;
     W = (size_t)s.W;
-    pixel = (size_t)s.C * (conv ? (size_t)conv->kernel->element / 8 : sizeof(float));
+    pixel = (size_t)s.C * sizeof(float);
   }
   size_t bytes;
   if (__builtin_mul_overflow(H, W, &bytes) || __builtin_mul_overflow(bytes, pixel, &bytes) ||
@@ -169,7 +169,7 @@ static void plan_step(const planner* p, int32_t index, size_t* worker_bytes) {
     const edgelm_qconv_attrs* a = &conv->attrs;
     const double taps = (double)a->kernel_h * a->kernel_w * a->in_channels;
     microseconds += taps * out.C * out.H * out.W / conv->kernel->macs_per_us;
-    if (conv->kernel->gathers && !edgelm_is_flat(conv)) { /* its rows of prepared pixels stay in the level-2 cache */
+    if (edgelm_prepares(conv) && !edgelm_is_flat(conv)) { /* its rows of prepared pixels stay in the level-2 cache */
       const size_t budget = 192 << 10, rows = (size_t)(a->kernel_h - 1) * a->dilation_h + 1;
       const size_t columns = budget / (rows * conv->pixel_bytes), halo = (size_t)(a->kernel_w - 1) * a->dilation_w;
       const size_t room = columns > halo ? (columns - halo) / a->stride_w : 0, least = 2 * (size_t)conv->pixels;

@@ -203,7 +203,6 @@ static void expand(const edgelm_conv* conv, const uint8_t* panel, uint8_t* out) 
 }
 
 const edgelm_kernel edgelm_b1_avx2 = {.element = 1,
-                                      .gathers = 0,
                                       .macs_per_us = 400000,
                                       .lay_out = lay_out,
                                       .pack = pack,

@@ -84,7 +84,6 @@ static void pack(const edgelm_conv* conv, const edgelm_weights* weights, size_t 
 }
 
 const edgelm_kernel edgelm_i8_avx2 = {.element = 8,
-                                      .gathers = 0,
                                       .offset = 128,
                                       .macs_per_us = 150000,
                                       .lay_out = lay_out,

@@ -81,7 +81,6 @@ static void widen(const edgelm_conv* conv, const uint8_t* levels, size_t stride,
 }
 
 const edgelm_kernel edgelm_r8_avx2 = {.element = 8,
-                                      .gathers = 1,
                                       .offset = 128,
                                       .macs_per_us = 90000,
                                       .lay_out = lay_out_pairs,

@@ -174,7 +174,6 @@ static void build(const edgelm_conv* conv, const uint8_t* levels, size_t stride,
 }
 
 const edgelm_kernel edgelm_i6_avx2 = {.element = 8,
-                                      .gathers = 1,
                                       .offset = -1,
                                       .macs_per_us = 250000,
                                       .lay_out = lay_out,

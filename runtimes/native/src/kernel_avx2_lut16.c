@@ -201,7 +201,6 @@ static void build(const edgelm_conv* conv, const uint8_t* levels, size_t stride,
 }
 
 const edgelm_kernel edgelm_i16_avx2 = {.element = 16,
-                                       .gathers = 1,
                                        .macs_per_us = 150000,
                                        .lay_out = lay_out,
                                        .pack = pack,

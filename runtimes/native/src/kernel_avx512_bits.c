@@ -136,9 +136,5 @@ static void pack(const edgelm_conv* conv, const edgelm_weights* weights, size_t 
   }
 }
 
-const edgelm_kernel edgelm_b1_avx512 = {.element = 1,
-                                        .gathers = 0,
-                                        .macs_per_us = 1500000,
-                                        .lay_out = lay_out,
-                                        .pack = pack,
-                                        .stages = &edgelm_stages_avx512};
+const edgelm_kernel edgelm_b1_avx512 = {
+    .element = 1, .macs_per_us = 1500000, .lay_out = lay_out, .pack = pack, .stages = &edgelm_stages_avx512};

@@ -91,15 +91,10 @@ static void pack_r32(const edgelm_conv* conv, const edgelm_weights* weights, siz
 }
 
 const edgelm_kernel edgelm_r8_avx512 = {.element = 8,
-                                        .gathers = 0,
                                         .offset = 128,
                                         .macs_per_us = 180000,
                                         .lay_out = lay_out_r8,
                                         .pack = pack_r8,
                                         .stages = &edgelm_stages_avx512};
-const edgelm_kernel edgelm_r32_avx512 = {.element = 32,
-                                         .gathers = 1,
-                                         .macs_per_us = 50000,
-                                         .lay_out = lay_out_r32,
-                                         .pack = pack_r32,
-                                         .stages = &edgelm_stages_avx512};
+const edgelm_kernel edgelm_r32_avx512 = {
+    .element = 32, .macs_per_us = 50000, .lay_out = lay_out_r32, .pack = pack_r32, .stages = &edgelm_stages_avx512};

@@ -224,27 +224,17 @@ static void widen(const edgelm_conv* conv, const uint8_t* levels, size_t stride,
   }
 }
 
-const edgelm_kernel edgelm_b1_neon = {.element = 1,
-                                      .gathers = 0,
-                                      .macs_per_us = 50000,
-                                      .lay_out = lay_out_b1,
-                                      .pack = pack_b1,
-                                      .stages = &edgelm_stages_neon};
+const edgelm_kernel edgelm_b1_neon = {
+    .element = 1, .macs_per_us = 50000, .lay_out = lay_out_b1, .pack = pack_b1, .stages = &edgelm_stages_neon};
 const edgelm_kernel edgelm_i8_neon = {.element = 8,
-                                      .gathers = 0,
                                       .offset = 0,
                                       .macs_per_us = 12000,
                                       .lay_out = lay_out_i8,
                                       .pack = pack_i8,
                                       .stages = &edgelm_stages_neon};
-const edgelm_kernel edgelm_i16_neon = {.element = 16,
-                                       .gathers = 1,
-                                       .macs_per_us = 6000,
-                                       .lay_out = lay_out_i16,
-                                       .pack = pack_i16,
-                                       .stages = &edgelm_stages_neon};
+const edgelm_kernel edgelm_i16_neon = {
+    .element = 16, .macs_per_us = 6000, .lay_out = lay_out_i16, .pack = pack_i16, .stages = &edgelm_stages_neon};
 const edgelm_kernel edgelm_r8_neon = {.element = 8,
-                                      .gathers = 1,
                                       .offset = 128,
                                       .macs_per_us = 6000,
                                       .lay_out = lay_out_i16,

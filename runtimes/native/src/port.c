@@ -15,18 +15,14 @@ static int owns_bytes(const edgelm_run* run, const edgelm_sink* sink) {
   return conv->planes == 1 && first % 8 == 0 && (C % 8 == 0 || first + C == (size_t)conv->attrs.in_channels);
 }
 
-/* Where the levels of a sink lie: (0, 0) of the part itself, or inside the dense image. */
+/* Where the levels of a sink lie in the dense image. */
 static edgelm_place place_levels(const edgelm_run* run, const edgelm_sink* sink) {
   const edgelm_plan* plan = &run->plan;
   const edgelm_conv* conv = reader_of(run, sink);
   const edgelm_shape s = plan->shape[sink->value];
   uint8_t* at = plan->memory + plan->offset[sink->buffer];
-  if (conv->kernel->gathers) {
-    const size_t pixel = (size_t)s.C * conv->kernel->element / 8;
-    return (edgelm_place){at, pixel, pixel * s.W};
-  }
   const edgelm_qconv_attrs* a = &conv->attrs;
-  const size_t pixel = conv->pixel_bytes, row = pixel * (size_t)(a->pad_left + s.W + a->pad_right);
+  const size_t pixel = edgelm_image_pixel(conv), row = pixel * (size_t)(a->pad_left + s.W + a->pad_right);
   const size_t channel = (size_t)plan->channel[sink->part];
   at += a->pad_top * row + a->pad_left * pixel;
   /* Bits with masks, or that begin inside a byte, are put in one by one from the pixel's first byte. */
@@ -98,7 +94,7 @@ void edgelm_clear_images(const edgelm_run* run, const edgelm_step* step, int32_t
   const edgelm_sink* sinks = run->plan.graph->sink + step->first_sink;
   for (int32_t i = 0; i < step->sinks; ++i) {
     const edgelm_sink* sink = &sinks[i];
-    if (sink->kind != EDGELM_SINK_LEVELS || !sink->first || reader_of(run, sink)->kernel->gathers) continue;
+    if (sink->kind != EDGELM_SINK_LEVELS || !sink->first) continue;
     const edgelm_conv* conv = reader_of(run, sink);
     const edgelm_qconv_attrs* a = &conv->attrs;
     const edgelm_shape s = run->plan.shape[sink->value];
@@ -107,9 +103,9 @@ void edgelm_clear_images(const edgelm_run* run, const edgelm_step* step, int32_t
     if (sink->way == EDGELM_UPSAMPLED) first *= 2, end *= 2;
     if (sink->way == EDGELM_POOLED) first /= 2, end /= 2;
     if (end_row == H) end = s.H;
-    const int32_t width = a->pad_left + s.W + a->pad_right;
-    const size_t row = (size_t)width * conv->pixel_bytes, left = a->pad_left * conv->pixel_bytes;
-    const size_t right = a->pad_right * conv->pixel_bytes;
+    const size_t width = (size_t)(a->pad_left + s.W + a->pad_right);
+    const size_t pixel = edgelm_image_pixel(conv), row = width * pixel;
+    const size_t left = a->pad_left * pixel, right = a->pad_right * pixel;
     uint8_t* image = run->plan.memory + run->plan.offset[sink->buffer];
     if (first == 0) memset(image, conv->offset, a->pad_top * row);
     for (int32_t y = first; y < end; ++y) {

@@ -35,8 +35,9 @@ static inline edgelm_sum_kind edgelm_sums_of(const edgelm_conv* conv) {
 typedef struct edgelm_stages {
   /* to[column * to_stride + row] = from[row * from_stride + column]. */
   void (*transpose)(const float* from, size_t from_stride, float* to, size_t to_stride, size_t rows, size_t columns);
-  /* out = x * scale + bias, then ReLU; one row. */
-  void (*affine)(const float* x, const edgelm_quantizer* q, size_t n, float* out);
+  /* out = x * scale + bias, then ReLU. */
+  void (*affine)(const float* x, size_t stride, const edgelm_quantizer* q, size_t n, size_t count, float* out,
+                 size_t out_stride);
   /* y = sum * scale + bias, then ReLU. */
   void (*outputs)(const void* sums, size_t sums_stride, edgelm_sum_kind kind, const float* scale, const float* bias,
                   int32_t relu, size_t n, size_t count, float* y, size_t y_stride);

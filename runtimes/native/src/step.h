@@ -35,11 +35,8 @@ typedef struct edgelm_task {
 
 size_t edgelm_levels_stride(const edgelm_conv* conv);
 
-/* Prepares `count` input pixels: (y[i], x[i]), or padding where y[i] < 0. */
-void edgelm_prepare(const edgelm_task* t, const int32_t* y, const int32_t* x, size_t count, uint8_t* out);
-
-/* One row of prepared pixels: padded row `py`, padded columns px .. px + columns. */
-void edgelm_prepare_row(const edgelm_task* t, int32_t py, int32_t px, size_t columns, uint8_t* out);
+/* Prepares `count` pixels that stand side by side in row py of the padded image, the first in its column px. */
+void edgelm_prepare(const edgelm_task* t, int32_t py, int32_t px, size_t count, uint8_t* out);
 
 /* Takes off what taps outside the image added to the chunk's sums; for convolutions with a `border`. */
 void edgelm_mend_border(const edgelm_task* t);

@@ -34,7 +34,7 @@ static size_t lay_out_desk(const edgelm_conv* conv, int32_t channels, int32_t st
                      runs,
                      (size_t)sinks * sizeof(edgelm_port)},
          at[7];
-  if (conv && conv->kernel->gathers) {
+  if (conv && edgelm_prepares(conv)) {
     sizes[3] = GATHERED * edgelm_levels_stride(conv);
     sizes[4] = edgelm_is_flat(conv) ? EDGELM_CHUNK * conv->pixel_bytes
                                     : ring_rows(conv) * ring_columns(conv, strip) * conv->pixel_bytes;
@@ -103,15 +103,29 @@ static void run_direct(edgelm_task* t) {
   }
 }
 
+/* A chunk's pixels, of a 1x1 convolution. */
+static void prepare_chunk(const edgelm_task* t) {
+  const edgelm_chunk* c = &t->chunk;
+  const size_t pixel = t->conv->pixel_bytes;
+  uint8_t* to = t->desk.prepared;
+  if (!c->squares) {
+    for (const edgelm_span* s = c->span; s < c->span + c->spans; to += (size_t)s->count * pixel, ++s)
+      edgelm_prepare(t, s->y, s->x, (size_t)s->count, to);
+    return;
+  }
+  int32_t y[EDGELM_CHUNK], x[EDGELM_CHUNK];
+  edgelm_chunk_pixels(c, y, x);
+  for (size_t i = 0; i < c->count; ++i) edgelm_prepare(t, y[i], x[i], 1, to + i * pixel);
+}
+
 static void run_flat(edgelm_task* t) {
   const uint8_t* runs[1] = {t->desk.prepared};
-  int32_t offsets[ROOM], y[EDGELM_CHUNK], x[EDGELM_CHUNK];
+  int32_t offsets[ROOM];
   for (;;) {
     edgelm_chunk_take(&t->chunk, &t->cursor, chunk_pixels(t->conv));
     if (!t->chunk.count) break;
-    edgelm_chunk_pixels(&t->chunk, y, x);
+    prepare_chunk(t);
     for (size_t i = 0; i < t->chunk.count; ++i) offsets[i] = (int32_t)(i * t->conv->pixel_bytes);
-    edgelm_prepare(t, y, x, t->chunk.count, t->desk.prepared);
     convolve(t, runs, offsets);
   }
 }
@@ -128,7 +142,7 @@ static void run_strip(edgelm_task* t, int32_t first_row, int32_t end_row) {
     const int32_t top = row * a->stride_h;
     ready = ready > top ? ready : top;
     for (; ready < top + slots; ++ready)
-      edgelm_prepare_row(t, ready, px, columns, t->desk.prepared + (size_t)(ready % slots) * row_bytes);
+      edgelm_prepare(t, ready, px, columns, t->desk.prepared + (size_t)(ready % slots) * row_bytes);
     for (size_t r = 0; r < conv->runs; ++r) {
       const int32_t py = top + (int32_t)(r / per_row) * a->dilation_h;
       runs[r] = t->desk.prepared + (size_t)(py % slots) * row_bytes + r % per_row * a->dilation_w * conv->pixel_bytes;
@@ -225,7 +239,7 @@ void edgelm_step_job(const edgelm_run* run, int32_t index, int32_t job, uint8_t*
   edgelm_clear_images(run, step, first, t.cursor.end);
   if (!t.conv) {
     run_plain(&t);
-  } else if (!t.conv->kernel->gathers) {
+  } else if (!edgelm_prepares(t.conv)) {
     run_direct(&t);
   } else {
     t.levels_stride = edgelm_levels_stride(t.conv);
