@@ -1,0 +1,106 @@
+/* Register tiles of table lookups for AVX-512: P pixels times B vectors of filters.
+ *
+ * A step looks up 64 bytes of one table, made of some channels of a pixel, by one vector of indices per vector of
+ * filters. Panels hold their first sums (B vectors of 16, int32 or float), then rows of B index vectors for each step
+ * and plane. What the file that includes this says of its kind: KIND_sums (type), KIND_first, KIND_one and KIND_two (to
+ * add a lookup, or two at once), KIND_last (the sums as 16 words).
+ *
+ * A ternary weight is the mean of two binary ones: two planes of indices for each table, half the sum.
+ */
+#ifndef EDGELM_LUT_AVX512_H
+#define EDGELM_LUT_AVX512_H
+
+#include <immintrin.h>
+#include <string.h>
+
+#include "conv.h"
+
+enum { LANES = 16 };
+extern const struct edgelm_stages edgelm_stages_avx512;
+
+static inline __m512i load(const void* p) { return _mm512_loadu_si512(p); }
+
+/* Keeps a sum in its register here: without it compilers put off the additions until sums are spilled. */
+#define PIN(v) __asm__("" : "+v"(v))
+
+/* Two steps at a time where `pairs`; the planes of a ternary filter are looked up in the same table. */
+#define LUT_TILE(KIND, P, B, planes, pairs)                                                                       \
+  static inline __attribute__((always_inline)) void KIND##_lut_##P##x##B##_##planes##_##pairs(                    \
+      const edgelm_conv* conv, const uint8_t* const* runs, const int32_t* offsets, const uint8_t* panel,          \
+      uint32_t* sums, size_t stride) {                                                                            \
+    KIND##_sums total[P][B];                                                                                      \
+    _Pragma("GCC unroll 8") for (size_t b = 0; b < B; ++b) {                                                      \
+      const KIND##_sums first = KIND##_first(panel + b * 64);                                                     \
+      _Pragma("GCC unroll 8") for (size_t p = 0; p < P; ++p) total[p][b] = first;                                 \
+    }                                                                                                             \
+    panel += B * 64;                                                                                              \
+    const size_t end = conv->steps * 64, even = (pairs) ? end / 128 * 128 : 0;                                    \
+    size_t run = 0;                                                                                               \
+    do {                                                                                                          \
+      __asm__("" : "+r"(offsets)); /* loaded anew for each run: hoisted, they would be spilled */                 \
+      const uint8_t* x[P];                                                                                        \
+      _Pragma("GCC unroll 8") for (size_t p = 0; p < P; ++p) x[p] = runs[run] + offsets[p];                       \
+      size_t at = 0;                                                                                              \
+      for (; at < even; at += 128, panel += 2 * B * 64) {                                                         \
+        __m512i v[B], w[B];                                                                                       \
+        _Pragma("GCC unroll 8") for (size_t b = 0; b < B; ++b) {                                                  \
+          v[b] = load(panel + b * 64);                                                                            \
+          w[b] = load(panel + (B + b) * 64);                                                                      \
+        }                                                                                                         \
+        _Pragma("GCC unroll 8") for (size_t p = 0; p < P; ++p) {                                                  \
+          const __m512i t = load(x[p] + at), u = load(x[p] + at + 64);                                            \
+          _Pragma("GCC unroll 8") for (size_t b = 0; b < B; ++b) {                                                \
+            total[p][b] = KIND##_two(total[p][b], t, v[b], u, w[b]);                                              \
+            PIN(total[p][b]);                                                                                     \
+          }                                                                                                       \
+        }                                                                                                         \
+      }                                                                                                           \
+      for (; at < end; at += 64) {                                                                                \
+        for (size_t plane = 0; plane < planes; ++plane, panel += B * 64) {                                        \
+          __m512i v[B];                                                                                           \
+          _Pragma("GCC unroll 8") for (size_t b = 0; b < B; ++b) v[b] = load(panel + b * 64);                     \
+          _Pragma("GCC unroll 8") for (size_t p = 0; p < P; ++p) {                                                \
+            const __m512i t = load(x[p] + at);                                                                    \
+            _Pragma("GCC unroll 8") for (size_t b = 0; b < B; ++b) {                                              \
+              total[p][b] = KIND##_one(total[p][b], t, v[b]);                                                     \
+              PIN(total[p][b]);                                                                                   \
+            }                                                                                                     \
+          }                                                                                                       \
+        }                                                                                                         \
+      }                                                                                                           \
+    } while (++run < conv->runs);                                                                                 \
+    _Pragma("GCC unroll 8") for (size_t p = 0; p < P; ++p) _Pragma("GCC unroll 8") for (size_t b = 0; b < B; ++b) \
+        _mm512_storeu_si512(sums + p * stride + b * LANES, KIND##_last(total[p][b], planes));                     \
+  }                                                                                                               \
+  static void KIND##_##P##x##B##_##planes##_##pairs(const edgelm_conv* conv, const uint8_t* const* runs,          \
+                                                    const int32_t* offsets, size_t count, const uint8_t* panel,   \
+                                                    void* sums, size_t stride) {                                  \
+    uint32_t* to = sums;                                                                                          \
+    for (size_t i = 0; i < count; i += P, to += P * stride)                                                       \
+      KIND##_lut_##P##x##B##_##planes##_##pairs(conv, runs, offsets + i, panel, to, stride);                      \
+  }
+
+/* Tall tiles for few filters, square ones for many: those read each table half as often. */
+#define LUT_TILES(KIND, planes, pairs) \
+  LUT_TILE(KIND, 8, 1, planes, pairs) LUT_TILE(KIND, 8, 2, planes, pairs) LUT_TILE(KIND, 4, 4, planes, pairs)
+#define LUT_CHOOSE(conv, KIND, planes, pairs)                                        \
+  do {                                                                               \
+    const size_t vectors = ((size_t)(conv)->attrs.out_channels + LANES - 1) / LANES; \
+    const size_t B = vectors == 1 ? 1 : vectors % 4 == 0 || vectors > 6 ? 4 : 2;     \
+    (conv)->lanes = (int32_t)B * LANES;                                              \
+    (conv)->pixels = B == 4 ? 4 : 8;                                                 \
+    (conv)->tiles = B == 1   ? KIND##_8x1_##planes##_##pairs                         \
+                    : B == 2 ? KIND##_8x2_##planes##_##pairs                         \
+                             : KIND##_4x4_##planes##_##pairs;                        \
+  } while (0)
+
+/* Index vectors of a panel, a row for each step and plane. */
+static inline size_t lut_rows(const edgelm_conv* conv) { return conv->runs * conv->steps * (size_t)conv->planes; }
+static inline size_t lut_panel_bytes(const edgelm_conv* conv) {
+  return (1 + lut_rows(conv)) * (size_t)conv->lanes / LANES * 64;
+}
+
+/* A filter's weight in a plane: of the two binary weights whose mean it is, or itself. */
+static inline int lut_minus(int32_t weight, int32_t plane) { return plane ? weight < 1 : weight < 0; }
+
+#endif
