@@ -17,7 +17,7 @@
  *   floats    (`element` 32) there is no image: a job gathers the pixels it needs from the values' floats, through the
  *             input affine, and `build`, if there is one, makes pixel_bytes of each; padding pixels are zeros.
  *
- * Bytes beyond the last pixel may be read (64 of them), never used.
+ * Bytes beyond the last pixel may be read (EDGELM_SLACK of them), never used.
  */
 #ifndef EDGELM_CONV_H
 #define EDGELM_CONV_H
@@ -31,7 +31,7 @@
 enum {
   EDGELM_MAX_LANES = 128,
   EDGELM_MAX_PIXELS = 16,
-  EDGELM_SLACK = 64, /* bytes that may be read beyond any buffer */
+  EDGELM_SLACK = 128, /* bytes that may be read beyond any buffer */
 };
 
 /* What the convolution multiplies. Low-bit weights (1 or 2 bits): f32 floats, i16 levels of up to 14 bits, i8 of up to

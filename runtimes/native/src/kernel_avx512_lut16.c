@@ -91,27 +91,32 @@ static inline __m512i channels(const edgelm_conv* conv, const uint8_t* levels, s
   return _mm512_maskz_sub_epi16(some, load(levels + 2 * c), _mm512_set1_epi16((int16_t)conv->low));
 }
 
+static inline void store_table(uint8_t* out, __m512i low, __m512i high, __m512i pairs) {
+  _mm512_storeu_si512(out,
+                      _mm512_add_epi16(_mm512_permutexvar_epi16(low, pairs), _mm512_permutexvar_epi16(high, pairs)));
+}
+
+/* Thirty-two channels at a time, sixteen of them make the pairs of two tables. */
 static void build(const edgelm_conv* conv, const uint8_t* levels, size_t stride, size_t count, uint8_t* out) {
   const order o = make_order();
   const __m512i M = _mm512_set1_epi16((int16_t)(conv->high - conv->low)), next = _mm512_set1_epi16(16);
+  const __m512i first = _mm512_add_epi16(o.first, next), second = _mm512_add_epi16(o.second, next);
+  const __m512i low = _mm512_add_epi16(o.low, next), high = _mm512_add_epi16(o.high, next);
   const size_t all = tables(conv);
   for (size_t i = 0; i < count; ++i, levels += stride) {
     for (size_t done = 0; done < all; done += 4) {
       const __m512i a = channels(conv, levels, done * GROUPED), reversed = _mm512_sub_epi16(M, a);
-      __m512i first = o.first, second = o.second;
-      for (size_t k = done; k < edgelm_min(done + 4, all); k += 2, out += 64) {
-        const __m512i sum = _mm512_add_epi16(_mm512_permutex2var_epi16(a, first, reversed),
-                                             _mm512_permutex2var_epi16(a, second, reversed));
-        const __m512i pairs = _mm512_sub_epi16(sum, M);
-        _mm512_storeu_si512(
-            out, _mm512_add_epi16(_mm512_permutexvar_epi16(o.low, pairs), _mm512_permutexvar_epi16(o.high, pairs)));
-        first = _mm512_add_epi16(first, next);
-        second = _mm512_add_epi16(second, next);
-        if (k + 1 == all) continue;
-        out += 64;
-        _mm512_storeu_si512(out, _mm512_add_epi16(_mm512_permutexvar_epi16(_mm512_add_epi16(o.low, next), pairs),
-                                                  _mm512_permutexvar_epi16(_mm512_add_epi16(o.high, next), pairs)));
-      }
+      const __m512i some = _mm512_add_epi16(_mm512_permutex2var_epi16(a, o.first, reversed),
+                                            _mm512_permutex2var_epi16(a, o.second, reversed));
+      const __m512i others = _mm512_add_epi16(_mm512_permutex2var_epi16(a, first, reversed),
+                                              _mm512_permutex2var_epi16(a, second, reversed));
+      const __m512i pairs = _mm512_sub_epi16(some, M), more = _mm512_sub_epi16(others, M);
+      const size_t left = all - done;
+      store_table(out, o.low, o.high, pairs);
+      if (left > 1) store_table(out + 64, low, high, pairs);
+      if (left > 2) store_table(out + 128, o.low, o.high, more);
+      if (left > 3) store_table(out + 192, low, high, more);
+      out += 64 * edgelm_min(left, 4);
     }
   }
 }

@@ -83,26 +83,30 @@ static inline order make_order(void) {
   return o;
 }
 
+static inline void store_table(uint8_t* out, __m512i low, __m512i high, __m512i pairs) {
+  _mm512_storeu_si512(out, _mm512_add_epi8(_mm512_permutexvar_epi8(low, pairs), _mm512_permutexvar_epi8(high, pairs)));
+}
+
+/* Sixty-four channels at a time, thirty-two of them make the pairs of two tables. */
 static void build(const edgelm_conv* conv, const uint8_t* levels, size_t stride, size_t count, uint8_t* out) {
   const order o = make_order();
   const __m512i M = _mm512_set1_epi8((char)(conv->high - conv->low)), next = _mm512_set1_epi8(32);
+  const __m512i first = _mm512_add_epi8(o.first, next), second = _mm512_add_epi8(o.second, next);
+  const __m512i low = _mm512_add_epi8(o.low, next), high = _mm512_add_epi8(o.high, next);
   const size_t all = tables(conv);
   for (size_t i = 0; i < count; ++i, levels += stride) {
     for (size_t done = 0; done < all; done += 4) {
       const __m512i a = load(levels + done * GROUPED), reversed = _mm512_sub_epi8(M, a);
-      __m512i first = o.first, second = o.second;
-      for (size_t k = done; k < edgelm_min(done + 4, all); k += 2, out += 64) {
-        const __m512i pairs = _mm512_add_epi8(_mm512_permutex2var_epi8(a, first, reversed),
-                                              _mm512_permutex2var_epi8(a, second, reversed));
-        _mm512_storeu_si512(
-            out, _mm512_add_epi8(_mm512_permutexvar_epi8(o.low, pairs), _mm512_permutexvar_epi8(o.high, pairs)));
-        first = _mm512_add_epi8(first, next);
-        second = _mm512_add_epi8(second, next);
-        if (k + 1 == all) continue;
-        out += 64;
-        _mm512_storeu_si512(out, _mm512_add_epi8(_mm512_permutexvar_epi8(_mm512_add_epi8(o.low, next), pairs),
-                                                 _mm512_permutexvar_epi8(_mm512_add_epi8(o.high, next), pairs)));
-      }
+      const __m512i some = _mm512_add_epi8(_mm512_permutex2var_epi8(a, o.first, reversed),
+                                           _mm512_permutex2var_epi8(a, o.second, reversed));
+      const __m512i others =
+          _mm512_add_epi8(_mm512_permutex2var_epi8(a, first, reversed), _mm512_permutex2var_epi8(a, second, reversed));
+      const size_t left = all - done;
+      store_table(out, o.low, o.high, some);
+      if (left > 1) store_table(out + 64, low, high, some);
+      if (left > 2) store_table(out + 128, o.low, o.high, others);
+      if (left > 3) store_table(out + 192, low, high, others);
+      out += 64 * edgelm_min(left, 4);
     }
   }
 }

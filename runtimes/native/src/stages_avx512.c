@@ -107,42 +107,81 @@ static void thresholds16(const int16_t* sums, size_t stride, const edgelm_thresh
 }
 
 typedef struct grid {
-  __m512 steps, low, high;
-  __m512i offset;
+  __m512 steps, high;
+  __m512i low, offset; /* sixteen bits each */
+  int nan;             /* 1: what is no number is not below `low` */
 } grid;
 
 static inline grid grid_of(const edgelm_quantizer* q) {
-  return (grid){_mm512_set1_ps(q->steps), _mm512_set1_ps(q->low), _mm512_set1_ps(q->high),
-                _mm512_set1_epi32(q->offset)};
+  return (grid){_mm512_set1_ps(q->steps), _mm512_set1_ps(q->high), _mm512_set1_epi16((int16_t)q->low),
+                _mm512_set1_epi16((int16_t)q->offset), q->low < 0.0f};
 }
 
-/* A ReLU is in `low` already. */
+/* Sixteen levels that may still be too low. A minimum hands on its second operand where that is no number, which
+ * becomes the lowest integer. */
 static inline __m512i level16(const float* y, __m512 scale, __m512 bias, const grid* g) {
-  __m512 v = _mm512_mul_ps(affine16(y, scale, bias), g->steps);
-  const __mmask16 number = _mm512_cmp_ps_mask(v, v, _CMP_ORD_Q);
-  v = _mm512_min_ps(_mm512_max_ps(v, g->low), g->high);
-  return _mm512_add_epi32(_mm512_maskz_cvtps_epi32(number, v), g->offset);
+  const __m512 v = _mm512_min_ps(g->high, _mm512_mul_ps(affine16(y, scale, bias), g->steps));
+  return g->nan ? _mm512_maskz_cvtps_epi32(_mm512_cmp_ps_mask(v, v, _CMP_ORD_Q), v) : _mm512_cvtps_epi32(v);
+}
+
+/* The affine of 32 channels; operands have room beyond the last channel. */
+typedef struct affine32 {
+  __m512 scale[2], bias[2];
+} affine32;
+
+static inline affine32 affine_of(const edgelm_quantizer* q, size_t at) {
+  return (affine32){{_mm512_loadu_ps(q->scale + at), _mm512_loadu_ps(q->scale + at + 16)},
+                    {_mm512_loadu_ps(q->bias + at), _mm512_loadu_ps(q->bias + at + 16)}};
+}
+
+/* 32 levels of sixteen bits; packing takes four of the first vector, four of the second, and so on. */
+static inline __m512i level32(const float* y, const affine32* a, const grid* g) {
+  const __m512i words =
+      _mm512_packs_epi32(level16(y, a->scale[0], a->bias[0], g), level16(y + 16, a->scale[1], a->bias[1], g));
+  return _mm512_add_epi16(_mm512_max_epi16(words, g->low), g->offset);
 }
 
 static void levels8(const float* y, size_t stride, const edgelm_quantizer* q, size_t n, size_t count, uint8_t* out,
                     size_t step) {
   const grid g = grid_of(q);
-  for (size_t at = 0; at < n; at += 16) {
-    const __mmask16 some = inside(n, at);
-    const __m512 scale = _mm512_maskz_loadu_ps(some, q->scale + at), bias = _mm512_maskz_loadu_ps(some, q->bias + at);
-    for (size_t i = 0; i < count; ++i)
-      _mm512_mask_cvtepi32_storeu_epi8(out + i * step + at, some, level16(y + i * stride + at, scale, bias, &g));
+  /* Dwords of 64 packed bytes: 0 4 8 12 are the first sixteen channels, 1 5 9 13 the next ones, and so on. */
+  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  for (size_t at = 0; at < n; at += 64) {
+    const affine32 a = affine_of(q, at), b = n - at > 32 ? affine_of(q, at + 32) : a;
+    const float* from = y + at;
+    uint8_t* to = out + at;
+    const size_t left = n - at;
+    const __mmask64 some = left >= 64 ? ~(__mmask64)0 : ((__mmask64)1 << left) - 1;
+    for (size_t i = 0; i < count; ++i, from += stride, to += step) {
+      const __m512i low = level32(from, &a, &g), high = left > 32 ? level32(from + 32, &b, &g) : low;
+      const __m512i bytes = _mm512_permutexvar_epi32(order, _mm512_packus_epi16(low, high));
+      if (left >= 64)
+        _mm512_storeu_si512(to, bytes);
+      else if (left == 32)
+        _mm256_storeu_si256((__m256i*)(void*)to, _mm512_castsi512_si256(bytes));
+      else
+        _mm512_mask_storeu_epi8(to, some, bytes);
+    }
   }
 }
 
 static void levels16(const float* y, size_t stride, const edgelm_quantizer* q, size_t n, size_t count, uint8_t* out,
                      size_t step) {
   const grid g = grid_of(q);
-  for (size_t at = 0; at < n; at += 16) {
-    const __mmask16 some = inside(n, at);
-    const __m512 scale = _mm512_maskz_loadu_ps(some, q->scale + at), bias = _mm512_maskz_loadu_ps(some, q->bias + at);
-    for (size_t i = 0; i < count; ++i)
-      _mm512_mask_cvtepi32_storeu_epi16(out + i * step + 2 * at, some, level16(y + i * stride + at, scale, bias, &g));
+  const __m512i order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
+  for (size_t at = 0; at < n; at += 32) {
+    const affine32 a = affine_of(q, at);
+    const float* from = y + at;
+    uint8_t* to = out + 2 * at;
+    const size_t left = n - at;
+    const __mmask32 some = left >= 32 ? ~(__mmask32)0 : ((__mmask32)1 << left) - 1;
+    for (size_t i = 0; i < count; ++i, from += stride, to += step) {
+      const __m512i words = _mm512_permutexvar_epi64(order, level32(from, &a, &g));
+      if (left >= 32)
+        _mm512_storeu_si512(to, words);
+      else
+        _mm512_mask_storeu_epi16(to, some, words);
+    }
   }
 }
 
