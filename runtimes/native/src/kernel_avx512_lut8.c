@@ -96,6 +96,7 @@ static void build(const edgelm_conv* conv, const uint8_t* levels, size_t stride,
   const size_t all = tables(conv);
   for (size_t i = 0; i < count; ++i, levels += stride) {
     for (size_t done = 0; done < all; done += 4) {
+      _mm_prefetch((const char*)levels + count * stride + done * GROUPED, _MM_HINT_T0); /* of the next chunk */
       const __m512i a = load(levels + done * GROUPED), reversed = _mm512_sub_epi8(M, a);
       const __m512i some = _mm512_add_epi8(_mm512_permutex2var_epi8(a, o.first, reversed),
                                            _mm512_permutex2var_epi8(a, o.second, reversed));
