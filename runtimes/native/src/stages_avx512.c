@@ -12,6 +12,7 @@
 #define OWN_THRESHOLDS
 #define OWN_THRESHOLDS16
 #define OWN_LEVELS
+#define OWN_AFFINE
 
 /* Three planes, an image's colours: sixteen pixels in three registers. */
 static void transpose(const float* from, size_t from_stride, float* to, size_t to_stride, size_t rows, size_t columns) {
@@ -51,6 +52,24 @@ static inline void put(uint8_t* row, size_t at, size_t n, uint16_t bits) {
 
 static inline __m512 affine16(const float* y, __m512 scale, __m512 bias) {
   return _mm512_add_ps(_mm512_mul_ps(_mm512_loadu_ps(y), scale), bias);
+}
+
+/* Values come from maps that the level-2 cache does not hold, a few pixels at a time; the next pixels are fetched. */
+static void affine(const float* x, size_t stride, const edgelm_quantizer* q, size_t n, size_t count, float* out,
+                   size_t out_stride) {
+  const __m512 zero = _mm512_setzero_ps();
+  const size_t ahead = count * stride;
+  for (size_t at = 0; at < n; at += 16) {
+    const __mmask16 some = inside(n, at);
+    const __m512 scale = _mm512_loadu_ps(q->scale + at), bias = _mm512_loadu_ps(q->bias + at);
+    for (size_t i = 0; i < count; ++i) {
+      const float* from = x + i * stride + at;
+      _mm_prefetch((const char*)(from + ahead), _MM_HINT_T0);
+      const __m512 v = affine16(from, scale, bias);
+      const __mmask16 negative = q->relu ? _mm512_cmp_ps_mask(v, zero, _CMP_LT_OQ) : 0;
+      _mm512_mask_storeu_ps(out + i * out_stride + at, some, _mm512_mask_mov_ps(v, negative, zero));
+    }
+  }
 }
 
 static void signs(const float* y, size_t stride, const edgelm_quantizer* q, size_t n, size_t count, uint8_t* out,
