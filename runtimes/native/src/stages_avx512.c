@@ -60,14 +60,19 @@ static void affine(const float* x, size_t stride, const edgelm_quantizer* q, siz
   const __m512 zero = _mm512_setzero_ps();
   const size_t ahead = count * stride;
   for (size_t at = 0; at < n; at += 16) {
-    const __mmask16 some = inside(n, at);
+    const size_t left = n - at;
+    const __mmask16 some = inside(n, at), relu = q->relu ? 0xffff : 0;
     const __m512 scale = _mm512_loadu_ps(q->scale + at), bias = _mm512_loadu_ps(q->bias + at);
-    for (size_t i = 0; i < count; ++i) {
-      const float* from = x + i * stride + at;
+    const float* from = x + at;
+    float* to = out + at;
+    for (size_t i = 0; i < count; ++i, from += stride, to += out_stride) {
       _mm_prefetch((const char*)(from + ahead), _MM_HINT_T0);
       const __m512 v = affine16(from, scale, bias);
-      const __mmask16 negative = q->relu ? _mm512_cmp_ps_mask(v, zero, _CMP_LT_OQ) : 0;
-      _mm512_mask_storeu_ps(out + i * out_stride + at, some, _mm512_mask_mov_ps(v, negative, zero));
+      const __m512 y = _mm512_mask_mov_ps(v, _mm512_mask_cmp_ps_mask(relu, v, zero, _CMP_LT_OQ), zero);
+      if (left >= 16)
+        _mm512_storeu_ps(to, y);
+      else
+        _mm512_mask_storeu_ps(to, some, y);
     }
   }
 }
