@@ -1,5 +1,6 @@
 /* A graph: the program as it was read, and the steps that run it. graph_read.c reads and checks programs, graph_make.c
- * makes steps of them, graph_plan.c lays out memory for given sizes, graph_run.c runs the steps and step_run.c a step.
+ * makes steps of them, graph_order.c says which
+ * steps wait for which, graph_plan.c lays out memory for given sizes, graph_run.c runs the steps and step_run.c a step.
  *
  * A value is what an input or a node makes. Convolutions, inputs and sums are made by a step each; the pooling or
  * upsampling of such a value is only another way (`edgelm_way`) in which the same step hands it on.
@@ -37,6 +38,9 @@ typedef struct edgelm_sink {
   edgelm_thresholds below; /* at NULL: none */
 } edgelm_sink;
 
+/* How many steps may begin, counted from the oldest that has not ended. Memory is not used again for as many steps. */
+enum { EDGELM_AHEAD = 16 };
+
 typedef enum edgelm_step_kind { EDGELM_STEP_LOAD, EDGELM_STEP_MOVE, EDGELM_STEP_CONV } edgelm_step_kind;
 
 typedef struct edgelm_step {
@@ -45,7 +49,8 @@ typedef struct edgelm_step {
   int32_t value;  /* what it makes before any way; for a load or a move of one value, that value */
   int32_t pooled; /* 1: pixels go in squares of four */
   int32_t first_sink, sinks;
-  int32_t expanded;     /* buffer or -1 */
+  int32_t expanded; /* buffer or -1 */
+  uint32_t after;   /* bit k: waits for the end of the step k + 1 before it; older ones than EDGELM_AHEAD have ended */
   int32_t first_buffer; /* head of the list of those that begin to live here; -1: none */
 } edgelm_step;
 
@@ -124,6 +129,9 @@ int edgelm_graph_read(edgelm_graph* graph, size_t words, const uint8_t* data, si
 /* graph_make.c: 0, or -1 where memory is out. */
 int edgelm_graph_make(edgelm_graph* graph);
 
+/* graph_order.c: fills `after` of all steps; 0, or -1 where memory is out. */
+int edgelm_graph_order(edgelm_graph* graph);
+
 /* threshold.c: the sum below (or from) which a part of the consumer's input is negative, for each channel, in as
  * many bits as sums have; 0 where that is not one whole number. */
 int edgelm_find_thresholds(const edgelm_conv* maker, const edgelm_conv* consumer, int32_t channel, void* at,
@@ -137,8 +145,8 @@ size_t edgelm_run_bytes(const edgelm_graph* graph);
 size_t edgelm_plan_make(edgelm_plan* plan, const edgelm_graph* graph, const edgelm_tensor* inputs, int32_t threads,
                         void* scratch, char* error, size_t error_size);
 
-/* step_run.c: one job of a step; `worker`: memory of plan.worker_bytes. */
-void edgelm_step_job(const edgelm_run* run, int32_t step, int32_t job, uint8_t* worker);
+/* step_run.c: `count` jobs of a step, from `job` on; `worker`: memory of plan.worker_bytes. */
+void edgelm_step_jobs(const edgelm_run* run, int32_t step, int32_t job, int32_t count, uint8_t* worker);
 size_t edgelm_worker_bytes(const edgelm_conv* conv, int32_t channels, int32_t strip, int32_t sinks);
 void edgelm_expand_job(const edgelm_run* run, int32_t step, int32_t job);
 

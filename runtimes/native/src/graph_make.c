@@ -114,7 +114,7 @@ static void add_sinks(edgelm_graph* graph, edgelm_step* step, int32_t value, edg
 
 static edgelm_step* add_step(edgelm_graph* graph, edgelm_step_kind kind, int32_t node, int32_t value) {
   edgelm_step* step = &graph->step[graph->steps++];
-  *step = (edgelm_step){kind, node, value, 0, graph->sinks, 0, -1, -1};
+  *step = (edgelm_step){kind, node, value, 0, graph->sinks, 0, -1, 0, -1};
   return step;
 }
 
@@ -202,5 +202,5 @@ int edgelm_graph_make(edgelm_graph* graph) {
   add_buffers(graph);
   for (int32_t i = 0; i < graph->inputs; ++i) add_carried(graph, add_step(graph, EDGELM_STEP_LOAD, -1, i));
   for (int32_t n = 0; n < graph->nodes; ++n) add_node(graph, n);
-  return add_thresholds(graph);
+  return edgelm_graph_order(graph) || add_thresholds(graph) ? -1 : 0;
 }

@@ -136,9 +136,10 @@ static int lay_out_buffers(const planner* p, size_t* size, int32_t* taken) {
   size_t count = 0;
   plan->memory_bytes = 0;
   for (int32_t s = 0; s < graph->steps; ++s) {
-    size_t kept = 0; /* forget those that are read for the last time before this step */
+    size_t kept = 0; /* forget those that nobody reads any more when this step begins, which may be early */
+    const int32_t ahead = p->threads > 1 ? EDGELM_AHEAD : 0;
     for (size_t i = 0; i < count; ++i)
-      if (graph->buffer[taken[i]].to >= s) taken[kept++] = taken[i];
+      if (graph->buffer[taken[i]].to + ahead >= s) taken[kept++] = taken[i];
     count = kept;
     for (int32_t b = graph->step[s].first_buffer; b >= 0; b = graph->buffer[b].next) {
       size[b] = buffer_bytes(p, &graph->buffer[b]);
@@ -177,7 +178,8 @@ static void plan_step(const planner* p, int32_t index, size_t* worker_bytes) {
     }
   }
   if (p->threads > 1 && microseconds > 10) {
-    const double wanted = microseconds / 5 < 4.0 * p->threads ? microseconds / 5 : 4.0 * p->threads;
+    const double most = conv && edgelm_prepares(conv) && !edgelm_is_flat(conv) ? 3.0 : 6.0; /* rings begin anew */
+    const double wanted = microseconds / 5 < most * p->threads ? microseconds / 5 : most * p->threads;
     plan->unit_rows = (int32_t)((units + (int32_t)wanted - 1) / (int32_t)wanted);
     plan->jobs = (units + plan->unit_rows - 1) / plan->unit_rows;
   }

@@ -210,13 +210,13 @@ static void run_plain(edgelm_task* t) {
   }
 }
 
-void edgelm_step_job(const edgelm_run* run, int32_t index, int32_t job, uint8_t* worker) {
+void edgelm_step_jobs(const edgelm_run* run, int32_t index, int32_t job, int32_t count, uint8_t* worker) {
   const edgelm_graph* graph = run->plan.graph;
   const edgelm_step* step = &graph->step[index];
   const edgelm_step_plan* plan = &run->plan.step[index];
   const edgelm_shape out = run->plan.shape[step->value];
   const int32_t unit = step->pooled ? 2 : 1, first = job * plan->unit_rows * unit;
-  const int32_t last = first + plan->unit_rows * unit;
+  const int32_t last = first + count * plan->unit_rows * unit;
   edgelm_task t; /* field by field: clearing its chunk's room takes longer than a small step */
   t.run = run;
   t.step = step;
