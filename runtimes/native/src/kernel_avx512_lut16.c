@@ -10,16 +10,15 @@
 
 enum { GROUPED = 8, PAIR_MOST = 8191 }; /* channels of a table; range up to which two entries fit sixteen bits */
 
-typedef __m512i i16_sums;
-static inline i16_sums i16_first(const uint8_t* p) { return load(p); }
-static inline i16_sums i16_one(i16_sums sums, __m512i t, __m512i v) {
-  return _mm512_dpwssd_epi32(sums, _mm512_permutexvar_epi16(v, t), _mm512_set1_epi16(1));
+enum { i16_table = 64 };
+static inline __m512i i16_one(__m512i sums, const uint8_t* t, __m512i v) {
+  return _mm512_dpwssd_epi32(sums, _mm512_permutexvar_epi16(v, load(t)), _mm512_set1_epi16(1));
 }
-static inline i16_sums i16_two(i16_sums sums, __m512i t, __m512i v, __m512i u, __m512i w) {
-  const __m512i both = _mm512_add_epi16(_mm512_permutexvar_epi16(v, t), _mm512_permutexvar_epi16(w, u));
+static inline __m512i i16_two(__m512i sums, const uint8_t* t, __m512i v, __m512i w) {
+  const __m512i both =
+      _mm512_add_epi16(_mm512_permutexvar_epi16(v, load(t)), _mm512_permutexvar_epi16(w, load(t + i16_table)));
   return _mm512_dpwssd_epi32(sums, both, _mm512_set1_epi16(1));
 }
-#define i16_last(sums, planes) ((planes) == 2 ? _mm512_srai_epi32(sums, 1) : (sums))
 
 LUT_TILES(i16, 1, 0)
 LUT_TILES(i16, 1, 1)

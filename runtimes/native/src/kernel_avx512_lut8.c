@@ -1,33 +1,48 @@
-/* Few levels on AVX-512 (i6): sums of four channels by table, in bytes.
+/* Levels in bytes on AVX-512: sums of four channels by table.
  *
- * Bytes hold 0..M. A table is 64 bytes: sixteen entries for each of four groups of four channels, entry s the sum of
- * (bit i of s ? M - a : a). An index byte is group * 16 + s, so that one permutation looks up sixteen products of
- * sixteen filters, and a dot product with ones adds the four groups. While two entries fit a byte two steps share that
- * product. A total is the sum of w * a, M for each weight of -1 and the offset's share: constants of the filter.
+ * Bytes hold a = level - low, 0..M. A table is 64 bytes: sixteen entries for each of four groups of four channels,
+ * entry s the sum of (bit i of s ? top - a : a). An index byte is group * 16 + s, so that one permutation looks up
+ * sixteen products of sixteen filters, and a dot product with ones adds the four groups. While two entries fit a byte
+ * two steps share that product. A total is the sum of w * level, and constants of the filter.
+ *
+ *   i6   a table of all of a, top = M <= 63
+ *   i8   two tables, of the upper and the lower four bits of a, where top = 15 is the complement of either; the upper
+ *        ones count sixteenfold
  */
 #include "lut_avx512.h"
 
-enum { GROUPED = 16, PAIR_MOST = 31 }; /* channels of a table; M up to which two entries fit a byte */
+enum { GROUPED = 16, PAIR_MOST = 31, DIGIT = 15 }; /* channels of a table; M up to which two entries fit a byte */
 
-typedef __m512i i6_sums;
-static inline i6_sums i6_first(const uint8_t* p) { return load(p); }
-static inline i6_sums i6_one(i6_sums sums, __m512i t, __m512i v) {
-  return _mm512_dpbusd_epi32(sums, _mm512_permutexvar_epi8(v, t), _mm512_set1_epi8(1));
+static inline __m512i look_up(const uint8_t* t, __m512i v) { return _mm512_permutexvar_epi8(v, load(t)); }
+static inline __m512i add_up(__m512i sums, __m512i bytes, char factor) {
+  return _mm512_dpbusd_epi32(sums, bytes, _mm512_set1_epi8(factor));
 }
-static inline i6_sums i6_two(i6_sums sums, __m512i t, __m512i v, __m512i u, __m512i w) {
-  const __m512i both = _mm512_add_epi8(_mm512_permutexvar_epi8(v, t), _mm512_permutexvar_epi8(w, u));
-  return _mm512_dpbusd_epi32(sums, both, _mm512_set1_epi8(1));
+
+enum { i6_table = 64, i8_table = 128 };
+static inline __m512i i6_one(__m512i sums, const uint8_t* t, __m512i v) { return add_up(sums, look_up(t, v), 1); }
+static inline __m512i i6_two(__m512i sums, const uint8_t* t, __m512i v, __m512i w) {
+  return add_up(sums, _mm512_add_epi8(look_up(t, v), look_up(t + i6_table, w)), 1);
 }
-#define i6_last(sums, planes) ((planes) == 2 ? _mm512_srai_epi32(sums, 1) : (sums))
+static inline __m512i i8_one(__m512i sums, const uint8_t* t, __m512i v) {
+  return add_up(add_up(sums, look_up(t, v), DIGIT + 1), look_up(t + 64, v), 1);
+}
+static inline __m512i i8_two(__m512i sums, const uint8_t* t, __m512i v, __m512i w) {
+  const __m512i upper = _mm512_add_epi8(look_up(t, v), look_up(t + i8_table, w));
+  const __m512i lower = _mm512_add_epi8(look_up(t + 64, v), look_up(t + i8_table + 64, w));
+  return add_up(add_up(sums, upper, DIGIT + 1), lower, 1);
+}
 
 LUT_TILES(i6, 1, 0)
 LUT_TILES(i6, 1, 1)
 LUT_TILES(i6, 2, 0)
+LUT_TILES(i8, 1, 1)
+LUT_TILES(i8, 2, 0)
 
 static size_t tables(const edgelm_conv* conv) { return ((size_t)conv->attrs.in_channels + GROUPED - 1) / GROUPED; }
+static int32_t top(const edgelm_conv* conv) { return conv->kind == EDGELM_I8 ? 255 : conv->high - conv->low; }
 
-static void lay_out(edgelm_conv* conv) {
-  conv->pixel_bytes = tables(conv) * 64;
+static void lay_out_i6(edgelm_conv* conv) {
+  conv->pixel_bytes = tables(conv) * i6_table;
   conv->steps = conv->run_taps * tables(conv);
   if (conv->planes == 2)
     LUT_CHOOSE(conv, i6, 2, 0);
@@ -38,10 +53,19 @@ static void lay_out(edgelm_conv* conv) {
   conv->panel_bytes = lut_panel_bytes(conv);
 }
 
+static void lay_out_i8(edgelm_conv* conv) {
+  conv->pixel_bytes = tables(conv) * i8_table;
+  conv->steps = conv->run_taps * tables(conv);
+  if (conv->planes == 2)
+    LUT_CHOOSE(conv, i8, 2, 0);
+  else
+    LUT_CHOOSE(conv, i8, 1, 1);
+  conv->panel_bytes = lut_panel_bytes(conv);
+}
+
 static void pack(const edgelm_conv* conv, const edgelm_weights* weights, size_t panel, uint8_t* out) {
   const size_t O = conv->attrs.out_channels, C = conv->attrs.in_channels, lanes = conv->lanes;
   const size_t taps = (size_t)conv->attrs.kernel_h * conv->attrs.kernel_w, planes = conv->planes;
-  const int32_t M = conv->high - conv->low;
   int32_t* init = (int32_t*)(void*)out;
   uint8_t* indices = out + lanes * sizeof *init;
   for (size_t i = 0; i < lut_rows(conv) * lanes * 4; ++i) indices[i] = (uint8_t)(i % 4 * 16);
@@ -53,7 +77,7 @@ static void pack(const edgelm_conv* conv, const edgelm_weights* weights, size_t 
           const size_t row = (tap * tables(conv) + c / GROUPED) * planes + plane;
           const int minus = lut_minus(w, (int32_t)plane);
           indices[(row * lanes + o % lanes) * 4 + c % GROUPED / 4] |= (uint8_t)(minus << c % 4);
-          init[o % lanes] -= minus * M + conv->offset * (1 - 2 * minus);
+          init[o % lanes] -= minus ? top(conv) - conv->offset : conv->offset;
         }
       }
     }
@@ -62,8 +86,9 @@ static void pack(const edgelm_conv* conv, const edgelm_weights* weights, size_t 
 
 /* The numbers 0..63 as bytes, and what each lane of the permutations below takes. */
 typedef struct order {
-  __m512i first, second; /* pair p, choice s: channel 2 p (or M less it), channel 2 p + 1 (or M less it) */
-  __m512i low, high;     /* group g, entry s: choice s % 4 of pair 2 g, choice s / 4 of pair 2 g + 1 */
+  __m512i first[2],
+      second[2];           /* pair p, choice s of either half: channel 2 p, 2 p + 1, or 64 lanes on top less those */
+  __m512i low[2], high[2]; /* group g, entry s of either table: choice s % 4 of pair 2 g, s / 4 of pair 2 g + 1 */
 } order;
 
 static inline order make_order(void) {
@@ -76,46 +101,70 @@ static inline order make_order(void) {
   const __m512i channel = _mm512_add_epi8(quarter, quarter);
   const __m512i pair = _mm512_and_si512(_mm512_srli_epi16(start, 1), _mm512_set1_epi8(24)); /* 8 g: pair 2 g */
   order o;
-  o.first = _mm512_or_si512(channel, _mm512_slli_epi16(_mm512_and_si512(start, one), 6));
-  o.second = _mm512_or_si512(_mm512_or_si512(channel, one), _mm512_slli_epi16(half, 6));
-  o.low = _mm512_or_si512(pair, _mm512_and_si512(start, three));
-  o.high = _mm512_or_si512(_mm512_or_si512(pair, _mm512_set1_epi8(4)), _mm512_and_si512(quarter, three));
+  o.first[0] = _mm512_or_si512(channel, _mm512_slli_epi16(_mm512_and_si512(start, one), 6));
+  o.second[0] = _mm512_or_si512(_mm512_or_si512(channel, one), _mm512_slli_epi16(half, 6));
+  o.low[0] = _mm512_or_si512(pair, _mm512_and_si512(start, three));
+  o.high[0] = _mm512_or_si512(_mm512_or_si512(pair, _mm512_set1_epi8(4)), _mm512_and_si512(quarter, three));
+  const __m512i next = _mm512_set1_epi8(32);
+  o.first[1] = _mm512_add_epi8(o.first[0], next);
+  o.second[1] = _mm512_add_epi8(o.second[0], next);
+  o.low[1] = _mm512_add_epi8(o.low[0], next);
+  o.high[1] = _mm512_add_epi8(o.high[0], next);
   return o;
 }
 
-static inline void store_table(uint8_t* out, __m512i low, __m512i high, __m512i pairs) {
-  _mm512_storeu_si512(out, _mm512_add_epi8(_mm512_permutexvar_epi8(low, pairs), _mm512_permutexvar_epi8(high, pairs)));
-}
-
-/* Sixty-four channels at a time, thirty-two of them make the pairs of two tables. */
-static void build(const edgelm_conv* conv, const uint8_t* levels, size_t stride, size_t count, uint8_t* out) {
-  const order o = make_order();
-  const __m512i M = _mm512_set1_epi8((char)(conv->high - conv->low)), next = _mm512_set1_epi8(32);
-  const __m512i first = _mm512_add_epi8(o.first, next), second = _mm512_add_epi8(o.second, next);
-  const __m512i low = _mm512_add_epi8(o.low, next), high = _mm512_add_epi8(o.high, next);
-  const size_t all = tables(conv);
-  for (size_t i = 0; i < count; ++i, levels += stride) {
-    for (size_t done = 0; done < all; done += 4) {
-      _mm_prefetch((const char*)levels + count * stride + done * GROUPED, _MM_HINT_T0); /* of the next chunk */
-      const __m512i a = load(levels + done * GROUPED), reversed = _mm512_sub_epi8(M, a);
-      const __m512i some = _mm512_add_epi8(_mm512_permutex2var_epi8(a, o.first, reversed),
-                                           _mm512_permutex2var_epi8(a, o.second, reversed));
-      const __m512i others =
-          _mm512_add_epi8(_mm512_permutex2var_epi8(a, first, reversed), _mm512_permutex2var_epi8(a, second, reversed));
-      const size_t left = all - done;
-      store_table(out, o.low, o.high, some);
-      if (left > 1) store_table(out + 64, low, high, some);
-      if (left > 2) store_table(out + 128, o.low, o.high, others);
-      if (left > 3) store_table(out + 192, low, high, others);
-      out += 64 * edgelm_min(left, 4);
-    }
+/* The first `left` of the four tables of 64 channels, `step` bytes apart. */
+static inline void store_tables(const order* o, __m512i a, __m512i most, size_t left, uint8_t* out, size_t step) {
+  const __m512i reversed = _mm512_sub_epi8(most, a);
+  for (size_t half = 0; half < 2 && 2 * half < left; ++half) {
+    const __m512i pairs = _mm512_add_epi8(_mm512_permutex2var_epi8(a, o->first[half], reversed),
+                                          _mm512_permutex2var_epi8(a, o->second[half], reversed));
+    for (size_t k = 0; k < 2 && 2 * half + k < left; ++k, out += step)
+      _mm512_storeu_si512(
+          out, _mm512_add_epi8(_mm512_permutexvar_epi8(o->low[k], pairs), _mm512_permutexvar_epi8(o->high[k], pairs)));
   }
 }
 
-const edgelm_kernel edgelm_i6_avx512 = {.element = 8,
-                                        .offset = -1,
-                                        .macs_per_us = 900000,
-                                        .lay_out = lay_out,
-                                        .pack = pack,
-                                        .build = build,
-                                        .stages = &edgelm_stages_avx512};
+static void build_i6(const edgelm_conv* conv, const uint8_t* levels, size_t stride, size_t count, uint8_t* out) {
+  const order o = make_order();
+  const __m512i most = _mm512_set1_epi8((char)top(conv));
+  const size_t all = tables(conv), whole = all / 4 * 4, ahead = count * stride;
+  for (size_t i = 0; i < count; ++i, levels += stride) {
+    for (size_t done = 0; done < whole; done += 4, out += 4 * i6_table) {
+      _mm_prefetch((const char*)levels + ahead + done * GROUPED, _MM_HINT_T0); /* of the next chunk */
+      store_tables(&o, load(levels + done * GROUPED), most, 4, out, i6_table);
+    }
+    if (whole < all) store_tables(&o, load(levels + whole * GROUPED), most, all - whole, out, i6_table);
+    out += (all - whole) * i6_table;
+  }
+}
+
+static inline void store_digits(const order* o, __m512i a, size_t left, uint8_t* out) {
+  const __m512i digit = _mm512_set1_epi8(DIGIT);
+  store_tables(o, _mm512_and_si512(_mm512_srli_epi16(a, 4), digit), digit, left, out, i8_table);
+  store_tables(o, _mm512_and_si512(a, digit), digit, left, out + 64, i8_table);
+}
+
+static void build_i8(const edgelm_conv* conv, const uint8_t* levels, size_t stride, size_t count, uint8_t* out) {
+  const order o = make_order();
+  const size_t all = tables(conv), whole = all / 4 * 4, ahead = count * stride;
+  for (size_t i = 0; i < count; ++i, levels += stride) {
+    for (size_t done = 0; done < whole; done += 4, out += 4 * i8_table) {
+      _mm_prefetch((const char*)levels + ahead + done * GROUPED, _MM_HINT_T0); /* of the next chunk */
+      store_digits(&o, load(levels + done * GROUPED), 4, out);
+    }
+    if (whole < all) store_digits(&o, load(levels + whole * GROUPED), all - whole, out);
+    out += (all - whole) * i8_table;
+  }
+}
+
+#define KERNEL(kind, rate)                                                 \
+  const edgelm_kernel edgelm_##kind##_avx512 = {.element = 8,              \
+                                                .offset = -1,              \
+                                                .macs_per_us = rate,       \
+                                                .lay_out = lay_out_##kind, \
+                                                .pack = pack,              \
+                                                .build = build_##kind,     \
+                                                .stages = &edgelm_stages_avx512}
+KERNEL(i6, 900000);
+KERNEL(i8, 550000);

@@ -1,9 +1,9 @@
-/* Register tiles of table lookups for AVX-512: P pixels times B vectors of filters.
+/* Register tiles of integer table lookups for AVX-512: P pixels times B vectors of sixteen filters.
  *
- * A step looks up 64 bytes of one table, made of some channels of a pixel, by one vector of indices per vector of
- * filters. Panels hold their first sums (B vectors of 16, int32 or float), then rows of B index vectors for each step
- * and plane. What the file that includes this says of its kind: KIND_sums (type), KIND_first, KIND_one and KIND_two (to
- * add a lookup, or two at once), KIND_last (the sums as 16 words).
+ * A step looks up 64 bytes of tables, made of some channels of a pixel, by one vector of indices for each vector of
+ * filters. Panels hold their first sums (B vectors of int32), then rows of B index vectors for each step and plane. The
+ * file that includes this says of its kind: KIND_table, the bytes of a step's tables, and KIND_one and KIND_two, which
+ * add the lookups of one or two steps to sixteen sums.
  *
  * A ternary weight is the mean of two binary ones: two planes of indices for each table, half the sum.
  */
@@ -28,39 +28,39 @@ static inline __m512i load(const void* p) { return _mm512_loadu_si512(p); }
   static inline __attribute__((always_inline)) void KIND##_lut_##P##x##B##_##planes##_##pairs(                    \
       const edgelm_conv* conv, const uint8_t* const* runs, const int32_t* offsets, const uint8_t* panel,          \
       uint32_t* sums, size_t stride) {                                                                            \
-    KIND##_sums total[P][B];                                                                                      \
+    __m512i total[P][B];                                                                                          \
     _Pragma("GCC unroll 8") for (size_t b = 0; b < B; ++b) {                                                      \
-      const KIND##_sums first = KIND##_first(panel + b * 64);                                                     \
+      const __m512i first = load(panel + b * 64);                                                                 \
       _Pragma("GCC unroll 8") for (size_t p = 0; p < P; ++p) total[p][b] = first;                                 \
     }                                                                                                             \
     panel += B * 64;                                                                                              \
-    const size_t end = conv->steps * 64, even = (pairs) ? end / 128 * 128 : 0;                                    \
+    const size_t end = conv->steps * KIND##_table, even = (pairs) ? conv->steps / 2 * 2 * KIND##_table : 0;       \
     size_t run = 0;                                                                                               \
     do {                                                                                                          \
       __asm__("" : "+r"(offsets)); /* loaded anew for each run: hoisted, they would be spilled */                 \
       const uint8_t* x[P];                                                                                        \
       _Pragma("GCC unroll 8") for (size_t p = 0; p < P; ++p) x[p] = runs[run] + offsets[p];                       \
       size_t at = 0;                                                                                              \
-      for (; at < even; at += 128, panel += 2 * B * 64) {                                                         \
+      for (; at < even; at += 2 * KIND##_table, panel += 2 * B * 64) {                                            \
         __m512i v[B], w[B];                                                                                       \
         _Pragma("GCC unroll 8") for (size_t b = 0; b < B; ++b) {                                                  \
           v[b] = load(panel + b * 64);                                                                            \
           w[b] = load(panel + (B + b) * 64);                                                                      \
         }                                                                                                         \
         _Pragma("GCC unroll 8") for (size_t p = 0; p < P; ++p) {                                                  \
-          const __m512i t = load(x[p] + at), u = load(x[p] + at + 64);                                            \
+          const uint8_t* t = x[p] + at;                                                                           \
           _Pragma("GCC unroll 8") for (size_t b = 0; b < B; ++b) {                                                \
-            total[p][b] = KIND##_two(total[p][b], t, v[b], u, w[b]);                                              \
+            total[p][b] = KIND##_two(total[p][b], t, v[b], w[b]);                                                 \
             PIN(total[p][b]);                                                                                     \
           }                                                                                                       \
         }                                                                                                         \
       }                                                                                                           \
-      for (; at < end; at += 64) {                                                                                \
+      for (; at < end; at += KIND##_table) {                                                                      \
         for (size_t plane = 0; plane < planes; ++plane, panel += B * 64) {                                        \
           __m512i v[B];                                                                                           \
           _Pragma("GCC unroll 8") for (size_t b = 0; b < B; ++b) v[b] = load(panel + b * 64);                     \
           _Pragma("GCC unroll 8") for (size_t p = 0; p < P; ++p) {                                                \
-            const __m512i t = load(x[p] + at);                                                                    \
+            const uint8_t* t = x[p] + at;                                                                         \
             _Pragma("GCC unroll 8") for (size_t b = 0; b < B; ++b) {                                              \
               total[p][b] = KIND##_one(total[p][b], t, v[b]);                                                     \
               PIN(total[p][b]);                                                                                   \
@@ -70,7 +70,8 @@ static inline __m512i load(const void* p) { return _mm512_loadu_si512(p); }
       }                                                                                                           \
     } while (++run < conv->runs);                                                                                 \
     _Pragma("GCC unroll 8") for (size_t p = 0; p < P; ++p) _Pragma("GCC unroll 8") for (size_t b = 0; b < B; ++b) \
-        _mm512_storeu_si512(sums + p * stride + b * LANES, KIND##_last(total[p][b], planes));                     \
+        _mm512_storeu_si512(sums + p * stride + b * LANES,                                                        \
+                            (planes) == 2 ? _mm512_srai_epi32(total[p][b], 1) : total[p][b]);                     \
   }                                                                                                               \
   static void KIND##_##P##x##B##_##planes##_##pairs(const edgelm_conv* conv, const uint8_t* const* runs,          \
                                                     const int32_t* offsets, size_t count, const uint8_t* panel,   \
