@@ -11,12 +11,13 @@
 enum { GROUPED = 8, PAIR_MOST = 8191 }; /* channels of a table; range up to which two entries fit sixteen bits */
 
 enum { i16_table = 64 };
-static inline __m512i i16_one(__m512i sums, const uint8_t* t, __m512i v) {
-  return _mm512_dpwssd_epi32(sums, _mm512_permutexvar_epi16(v, load(t)), _mm512_set1_epi16(1));
+typedef __m512i i16_tables;
+#define i16_get get_table
+static inline __m512i i16_one(__m512i sums, i16_tables t, __m512i v) {
+  return _mm512_dpwssd_epi32(sums, _mm512_permutexvar_epi16(v, t), _mm512_set1_epi16(1));
 }
-static inline __m512i i16_two(__m512i sums, const uint8_t* t, __m512i v, __m512i w) {
-  const __m512i both =
-      _mm512_add_epi16(_mm512_permutexvar_epi16(v, load(t)), _mm512_permutexvar_epi16(w, load(t + i16_table)));
+static inline __m512i i16_two(__m512i sums, i16_tables t, __m512i v, i16_tables u, __m512i w) {
+  const __m512i both = _mm512_add_epi16(_mm512_permutexvar_epi16(v, t), _mm512_permutexvar_epi16(w, u));
   return _mm512_dpwssd_epi32(sums, both, _mm512_set1_epi16(1));
 }
 
@@ -29,8 +30,7 @@ static size_t tables(const edgelm_conv* conv) { return ((size_t)conv->attrs.in_c
 static int32_t middle(const edgelm_conv* conv) { return conv->low + (conv->high - conv->low) / 2 + 1; }
 
 static void lay_out(edgelm_conv* conv) {
-  conv->pixel_bytes = tables(conv) * 64;
-  conv->steps = conv->run_taps * tables(conv);
+  lut_lay_out(conv, tables(conv), i16_table);
   if (conv->planes == 2)
     LUT_CHOOSE(conv, i16, 2, 0);
   else if (conv->high - conv->low <= PAIR_MOST)
@@ -101,22 +101,22 @@ static inline void store_tables(const order* o, int half, __m512i a, uint8_t* ou
 static void build(const edgelm_conv* conv, const uint8_t* levels, size_t stride, size_t count, uint8_t* out) {
   const order o = make_order();
   const __m512i zero_level = _mm512_set1_epi16((int16_t)middle(conv));
-  const size_t C = conv->attrs.in_channels, whole = C / 32 * 32, ahead = count * stride;
-  for (size_t i = 0; i < count; ++i, levels += stride) {
-    const uint8_t *from = levels, *end = levels + 2 * whole;
-    for (; from < end; from += 64, out += 256) {
+  const size_t C = conv->attrs.in_channels, whole = C / 32 * 32, left = C - whole, ahead = count * stride;
+  const size_t tail = tables(conv) - whole / GROUPED, pixel = conv->pixel_bytes;
+  for (size_t i = 0; i < count; ++i, levels += stride, out += pixel) {
+    const uint8_t* from = levels;
+    uint8_t* to = out;
+    for (; from < levels + 2 * whole; from += 64, to += 256) {
       _mm_prefetch((const char*)from + ahead, _MM_HINT_T0); /* of the next chunk */
       const __m512i a = _mm512_sub_epi16(load(from), zero_level);
-      store_tables(&o, 0, a, out, 1);
-      store_tables(&o, 1, a, out + 128, 1);
+      store_tables(&o, 0, a, to, 1);
+      store_tables(&o, 1, a, to + 128, 1);
     }
-    if (whole == C) continue;
-    const size_t left = C - whole, tail = tables(conv) - whole / GROUPED;
+    if (!left) continue;
     /* What is no channel adds nothing. */
     const __m512i a = _mm512_maskz_sub_epi16((1u << left) - 1, load(from), zero_level);
-    store_tables(&o, 0, a, out, tail > 1);
-    if (tail > 2) store_tables(&o, 1, a, out + 128, tail > 3);
-    out += 64 * tail;
+    store_tables(&o, 0, a, to, tail > 1);
+    if (tail > 2) store_tables(&o, 1, a, to + 128, tail > 3);
   }
 }
 

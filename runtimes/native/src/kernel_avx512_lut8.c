@@ -13,22 +13,31 @@
 
 enum { GROUPED = 16, PAIR_MOST = 31, DIGIT = 15 }; /* channels of a table; M up to which two entries fit a byte */
 
-static inline __m512i look_up(const uint8_t* t, __m512i v) { return _mm512_permutexvar_epi8(v, load(t)); }
 static inline __m512i add_up(__m512i sums, __m512i bytes, char factor) {
   return _mm512_dpbusd_epi32(sums, bytes, _mm512_set1_epi8(factor));
 }
 
 enum { i6_table = 64, i8_table = 128 };
-static inline __m512i i6_one(__m512i sums, const uint8_t* t, __m512i v) { return add_up(sums, look_up(t, v), 1); }
-static inline __m512i i6_two(__m512i sums, const uint8_t* t, __m512i v, __m512i w) {
-  return add_up(sums, _mm512_add_epi8(look_up(t, v), look_up(t + i6_table, w)), 1);
+typedef __m512i i6_tables;
+#define i6_get get_table
+static inline __m512i i6_one(__m512i sums, i6_tables t, __m512i v) {
+  return add_up(sums, _mm512_permutexvar_epi8(v, t), 1);
 }
-static inline __m512i i8_one(__m512i sums, const uint8_t* t, __m512i v) {
-  return add_up(add_up(sums, look_up(t, v), DIGIT + 1), look_up(t + 64, v), 1);
+static inline __m512i i6_two(__m512i sums, i6_tables t, __m512i v, i6_tables u, __m512i w) {
+  return add_up(sums, _mm512_add_epi8(_mm512_permutexvar_epi8(v, t), _mm512_permutexvar_epi8(w, u)), 1);
 }
-static inline __m512i i8_two(__m512i sums, const uint8_t* t, __m512i v, __m512i w) {
-  const __m512i upper = _mm512_add_epi8(look_up(t, v), look_up(t + i8_table, w));
-  const __m512i lower = _mm512_add_epi8(look_up(t + 64, v), look_up(t + i8_table + 64, w));
+
+typedef struct i8_tables {
+  __m512i upper, lower;
+} i8_tables;
+static inline i8_tables i8_get(const uint8_t* p) { return (i8_tables){get_table(p), get_table(p + 64)}; }
+static inline __m512i i8_one(__m512i sums, i8_tables t, __m512i v) {
+  sums = add_up(sums, _mm512_permutexvar_epi8(v, t.upper), DIGIT + 1);
+  return add_up(sums, _mm512_permutexvar_epi8(v, t.lower), 1);
+}
+static inline __m512i i8_two(__m512i sums, i8_tables t, __m512i v, i8_tables u, __m512i w) {
+  const __m512i upper = _mm512_add_epi8(_mm512_permutexvar_epi8(v, t.upper), _mm512_permutexvar_epi8(w, u.upper));
+  const __m512i lower = _mm512_add_epi8(_mm512_permutexvar_epi8(v, t.lower), _mm512_permutexvar_epi8(w, u.lower));
   return add_up(add_up(sums, upper, DIGIT + 1), lower, 1);
 }
 
@@ -42,8 +51,7 @@ static size_t tables(const edgelm_conv* conv) { return ((size_t)conv->attrs.in_c
 static int32_t top(const edgelm_conv* conv) { return conv->kind == EDGELM_I8 ? 255 : conv->high - conv->low; }
 
 static void lay_out_i6(edgelm_conv* conv) {
-  conv->pixel_bytes = tables(conv) * i6_table;
-  conv->steps = conv->run_taps * tables(conv);
+  lut_lay_out(conv, tables(conv), i6_table);
   if (conv->planes == 2)
     LUT_CHOOSE(conv, i6, 2, 0);
   else if (conv->high - conv->low <= PAIR_MOST)
@@ -54,8 +62,7 @@ static void lay_out_i6(edgelm_conv* conv) {
 }
 
 static void lay_out_i8(edgelm_conv* conv) {
-  conv->pixel_bytes = tables(conv) * i8_table;
-  conv->steps = conv->run_taps * tables(conv);
+  lut_lay_out(conv, tables(conv), i8_table);
   if (conv->planes == 2)
     LUT_CHOOSE(conv, i8, 2, 0);
   else
@@ -128,14 +135,14 @@ static inline void store_tables(const order* o, __m512i a, __m512i most, size_t 
 static void build_i6(const edgelm_conv* conv, const uint8_t* levels, size_t stride, size_t count, uint8_t* out) {
   const order o = make_order();
   const __m512i most = _mm512_set1_epi8((char)top(conv));
-  const size_t all = tables(conv), whole = all / 4 * 4, ahead = count * stride;
-  for (size_t i = 0; i < count; ++i, levels += stride) {
-    for (size_t done = 0; done < whole; done += 4, out += 4 * i6_table) {
+  const size_t all = tables(conv), ahead = count * stride, pixel = conv->pixel_bytes;
+  for (size_t i = 0; i < count; ++i, levels += stride, out += pixel) {
+    size_t done = 0;
+    for (; done + 4 <= all; done += 4) {
       _mm_prefetch((const char*)levels + ahead + done * GROUPED, _MM_HINT_T0); /* of the next chunk */
-      store_tables(&o, load(levels + done * GROUPED), most, 4, out, i6_table);
+      store_tables(&o, load(levels + done * GROUPED), most, 4, out + done * i6_table, i6_table);
     }
-    if (whole < all) store_tables(&o, load(levels + whole * GROUPED), most, all - whole, out, i6_table);
-    out += (all - whole) * i6_table;
+    if (done < all) store_tables(&o, load(levels + done * GROUPED), most, all - done, out + done * i6_table, i6_table);
   }
 }
 
@@ -147,14 +154,14 @@ static inline void store_digits(const order* o, __m512i a, size_t left, uint8_t*
 
 static void build_i8(const edgelm_conv* conv, const uint8_t* levels, size_t stride, size_t count, uint8_t* out) {
   const order o = make_order();
-  const size_t all = tables(conv), whole = all / 4 * 4, ahead = count * stride;
-  for (size_t i = 0; i < count; ++i, levels += stride) {
-    for (size_t done = 0; done < whole; done += 4, out += 4 * i8_table) {
+  const size_t all = tables(conv), ahead = count * stride, pixel = conv->pixel_bytes;
+  for (size_t i = 0; i < count; ++i, levels += stride, out += pixel) {
+    size_t done = 0;
+    for (; done + 4 <= all; done += 4) {
       _mm_prefetch((const char*)levels + ahead + done * GROUPED, _MM_HINT_T0); /* of the next chunk */
-      store_digits(&o, load(levels + done * GROUPED), 4, out);
+      store_digits(&o, load(levels + done * GROUPED), 4, out + done * i8_table);
     }
-    if (whole < all) store_digits(&o, load(levels + whole * GROUPED), all - whole, out);
-    out += (all - whole) * i8_table;
+    if (done < all) store_digits(&o, load(levels + done * GROUPED), all - done, out + done * i8_table);
   }
 }
 

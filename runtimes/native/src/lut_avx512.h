@@ -2,8 +2,9 @@
  *
  * A step looks up 64 bytes of tables, made of some channels of a pixel, by one vector of indices for each vector of
  * filters. Panels hold their first sums (B vectors of int32), then rows of B index vectors for each step and plane. The
- * file that includes this says of its kind: KIND_table, the bytes of a step's tables, and KIND_one and KIND_two, which
- * add the lookups of one or two steps to sixteen sums.
+ * file that includes this says of its kind: KIND_table, the bytes of a step's tables, KIND_tables, what they are in
+ * registers, KIND_get, which loads them, and KIND_one and KIND_two, which add the lookups of one or two steps to
+ * sixteen sums.
  *
  * A ternary weight is the mean of two binary ones: two planes of indices for each table, half the sum.
  */
@@ -20,8 +21,15 @@ extern const struct edgelm_stages edgelm_stages_avx512;
 
 static inline __m512i load(const void* p) { return _mm512_loadu_si512(p); }
 
-/* Keeps a sum in its register here: without it compilers put off the additions until sums are spilled. */
+/* Keeps a value in its register here: without it compilers put off additions until sums are spilled, and load a table
+ * again for each use. */
 #define PIN(v) __asm__("" : "+v"(v))
+
+static inline __m512i get_table(const uint8_t* p) {
+  __m512i table = load(p);
+  PIN(table);
+  return table;
+}
 
 /* Two steps at a time where `pairs`; the planes of a ternary filter are looked up in the same table. */
 #define LUT_TILE(KIND, P, B, planes, pairs)                                                                       \
@@ -48,9 +56,9 @@ static inline __m512i load(const void* p) { return _mm512_loadu_si512(p); }
           w[b] = load(panel + (B + b) * 64);                                                                      \
         }                                                                                                         \
         _Pragma("GCC unroll 8") for (size_t p = 0; p < P; ++p) {                                                  \
-          const uint8_t* t = x[p] + at;                                                                           \
+          const KIND##_tables t = KIND##_get(x[p] + at), u = KIND##_get(x[p] + at + KIND##_table);                \
           _Pragma("GCC unroll 8") for (size_t b = 0; b < B; ++b) {                                                \
-            total[p][b] = KIND##_two(total[p][b], t, v[b], w[b]);                                                 \
+            total[p][b] = KIND##_two(total[p][b], t, v[b], u, w[b]);                                              \
             PIN(total[p][b]);                                                                                     \
           }                                                                                                       \
         }                                                                                                         \
@@ -60,7 +68,7 @@ static inline __m512i load(const void* p) { return _mm512_loadu_si512(p); }
           __m512i v[B];                                                                                           \
           _Pragma("GCC unroll 8") for (size_t b = 0; b < B; ++b) v[b] = load(panel + b * 64);                     \
           _Pragma("GCC unroll 8") for (size_t p = 0; p < P; ++p) {                                                \
-            const uint8_t* t = x[p] + at;                                                                         \
+            const KIND##_tables t = KIND##_get(x[p] + at);                                                        \
             _Pragma("GCC unroll 8") for (size_t b = 0; b < B; ++b) {                                              \
               total[p][b] = KIND##_one(total[p][b], t, v[b]);                                                     \
               PIN(total[p][b]);                                                                                   \
@@ -94,6 +102,14 @@ static inline __m512i load(const void* p) { return _mm512_loadu_si512(p); }
                     : B == 2 ? KIND##_8x2_##planes##_##pairs                         \
                              : KIND##_4x4_##planes##_##pairs;                        \
   } while (0)
+
+/* Pixels an odd number of lines apart do not fall into the same few sets of the level-1 cache; so each tap is a run. */
+static inline void lut_lay_out(edgelm_conv* conv, size_t tables, size_t table_bytes) {
+  conv->pixel_bytes = tables * table_bytes + (tables * table_bytes / 64 % 2 ? 0 : 64);
+  conv->runs = (size_t)conv->attrs.kernel_h * (size_t)conv->attrs.kernel_w;
+  conv->run_taps = 1;
+  conv->steps = tables;
+}
 
 /* Index vectors of a panel, a row for each step and plane. */
 static inline size_t lut_rows(const edgelm_conv* conv) { return conv->runs * conv->steps * (size_t)conv->planes; }
