@@ -165,13 +165,17 @@ static void build_i8(const edgelm_conv* conv, const uint8_t* levels, size_t stri
   }
 }
 
-#define KERNEL(kind, rate)                                                 \
-  const edgelm_kernel edgelm_##kind##_avx512 = {.element = 8,              \
-                                                .offset = -1,              \
-                                                .macs_per_us = rate,       \
-                                                .lay_out = lay_out_##kind, \
-                                                .pack = pack,              \
-                                                .build = build_##kind,     \
-                                                .stages = &edgelm_stages_avx512}
-KERNEL(i6, 900000);
-KERNEL(i8, 550000);
+const edgelm_kernel edgelm_i6_avx512 = {.element = 8,
+                                        .offset = -1,
+                                        .macs_per_us = 900000,
+                                        .lay_out = lay_out_i6,
+                                        .pack = pack,
+                                        .build = build_i6,
+                                        .stages = &edgelm_stages_avx512};
+const edgelm_kernel edgelm_i8_avx512 = {.element = 8,
+                                        .offset = -1,
+                                        .macs_per_us = 550000,
+                                        .lay_out = lay_out_i8,
+                                        .pack = pack,
+                                        .build = build_i8,
+                                        .stages = &edgelm_stages_avx512};

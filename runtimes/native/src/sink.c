@@ -165,7 +165,23 @@ static void pool_sums(const edgelm_chunk* c) {
     stages->pool_sums(c->sums, c->stride, scale, c->channels, c->count / 4, c->pooled);
 }
 
+/* Floats that nobody wants in another form are made where they are to lie. */
+static int write_in_place(edgelm_chunk* c) {
+  const edgelm_port* port = c->port;
+  if (!c->conv || c->ports != 1 || port->form != EDGELM_FORM_FLOATS || port->sink->way != EDGELM_SAME) return 0;
+  if (c->run->plan.graph->node[c->step->node].residual >= 0) return 0;
+  const edgelm_conv* conv = c->conv;
+  const size_t count = edgelm_chunk_lines(c, EDGELM_SAME, port->to, c->line);
+  for (const edgelm_line* line = c->line; line < c->line + count; ++line)
+    conv->kernel->stages->outputs((const uint8_t*)c->sums + line->first * c->stride * (size_t)conv->sum_bits / 8,
+                                  line->every * c->stride, edgelm_sums_of(conv), conv->out_scale, conv->out_bias,
+                                  conv->attrs.post_relu, c->channels, line->count, (float*)(void*)line->at,
+                                  line->step / sizeof(float));
+  return 1;
+}
+
 void edgelm_sink_chunk(edgelm_chunk* c) {
+  if (write_in_place(c)) return;
   if (c->conv && (c->needs[EDGELM_VALUES] || c->needs[EDGELM_POOLED_VALUES])) finish_floats(c);
   for (int source = EDGELM_SUMS; source <= EDGELM_POOLED_VALUES; ++source) {
     if (!c->needs[source]) continue;
