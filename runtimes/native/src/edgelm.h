@@ -105,6 +105,11 @@ EDGELM_API int edgelm_graph_profile(const edgelm_graph* graph, edgelm_layout lay
                                     const edgelm_tensor* outputs, void* scratch, edgelm_step_info* steps,
                                     int32_t count);
 
+/* As edgelm_graph_profile, but of one step alone, `rounds` times: ms[round]. 0, or -1 where there is no such step. */
+EDGELM_API int edgelm_graph_repeat(const edgelm_graph* graph, edgelm_layout layout, const edgelm_tensor* inputs,
+                                   const edgelm_tensor* outputs, void* scratch, int32_t step, int32_t rounds,
+                                   double* ms);
+
 /* One line of the kernel table. */
 typedef struct edgelm_kernel_info {
   const char* kind;
@@ -113,6 +118,8 @@ typedef struct edgelm_kernel_info {
 } edgelm_kernel_info;
 
 EDGELM_API int32_t edgelm_kernels(const edgelm_kernel_info** first); /* returns the length of the table */
+/* Products a second that the arithmetic of a line's inner loop reaches on registers, measured now; 0 where unknown. */
+EDGELM_API double edgelm_kernels_peak(int32_t line);
 EDGELM_API const char* edgelm_version(void);
 
 /* ONNX Runtime: `RegisterCustomOps(OrtSessionOptions*, const OrtApiBase*)`, found by that name (ort_ops.c).
