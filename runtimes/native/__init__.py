@@ -4,7 +4,7 @@
 """
 
 from edgelm.runtimes.native.graph import Graph, QuantGraph, RunJobs, StepInfo
-from edgelm.runtimes.native.library import Kernel, kernels, library_path, library_version
+from edgelm.runtimes.native.library import Kernel, kernel_peak, kernels, library_path, library_version
 from edgelm.runtimes.native.qconv import ATTRIBUTES, QuantConv
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "QuantGraph",
     "RunJobs",
     "StepInfo",
+    "kernel_peak",
     "kernels",
     "library_path",
     "library_version",

@@ -91,9 +91,9 @@ def _library() -> ctypes.CDLL:
         *(ctypes.c_void_p, ctypes.c_int, ctypes.c_int32, tensors, tensors, ctypes.c_void_p, ctypes.POINTER(_Parallel)),
     ]
     library.edgelm_graph_steps.argtypes = [ctypes.c_void_p, ctypes.POINTER(_Step), ctypes.c_int32]
-    library.edgelm_graph_profile.argtypes = [
-        *(ctypes.c_void_p, ctypes.c_int, tensors, tensors, ctypes.c_void_p, ctypes.POINTER(_Step), ctypes.c_int32),
-    ]
+    run = (ctypes.c_void_p, ctypes.c_int, tensors, tensors, ctypes.c_void_p)
+    library.edgelm_graph_profile.argtypes = [*run, ctypes.POINTER(_Step), ctypes.c_int32]
+    library.edgelm_graph_repeat.argtypes = [*run, ctypes.c_int32, ctypes.c_int32, ctypes.POINTER(ctypes.c_double)]
     return library
 
 
@@ -153,6 +153,32 @@ class Graph:
         )
         del arrays, results
         return [_info(step) for step in steps]
+
+    def repeat(self, x: Sequence[Floats], step: int, rounds: int, layout: str = "NCHW") -> list[float]:
+        """Run once up to a step, then that step `rounds` times in a loop of the library.
+
+        Args:
+            x: as for a call; of a batch the first image is taken.
+            step: its number, as `steps` counts them.
+            rounds: how often, at least 1.
+            layout: "NCHW" or "NHWC".
+
+        Returns:
+            What each round took in ms, on one thread.
+
+        Raises:
+            UsageError: as a call; no such step, or no rounds.
+        """
+        arrays, inputs, N = self._inputs(x, layout)
+        outputs, results, scratch = self._outputs(inputs, N, layout, 1)
+        ms = (ctypes.c_double * max(rounds, 1))()
+        code = _library().edgelm_graph_repeat(
+            self._open(), _LAYOUTS[layout], inputs, outputs, _aligned(scratch), step, rounds, ms
+        )
+        if code:
+            raise UsageError(f"there are {len(self.steps())} steps and 1 round at least, got {step=} and {rounds=}")
+        del arrays, results
+        return list(ms)
 
     def _inputs(self, x: Sequence[Floats], layout: str) -> tuple[list[Floats], "ctypes.Array[_Tensor]", int]:
         if layout not in _LAYOUTS:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from edgelm.errors import EdgelmError
 
-__all__ = ["Kernel", "kernels", "library_path", "library_version", "load_library"]
+__all__ = ["Kernel", "kernel_peak", "kernels", "library_path", "library_version", "load_library"]
 
 _NAME = {"darwin": "libedgelm.dylib", "win32": "edgelm.dll"}.get(sys.platform, "libedgelm.so")
 
@@ -62,6 +62,7 @@ def load_library() -> ctypes.CDLL:
         library = ctypes.CDLL(str(path))
         library.edgelm_version.restype = ctypes.c_char_p
         library.edgelm_kernels.argtypes = [ctypes.POINTER(ctypes.POINTER(_Row))]
+        library.edgelm_kernels_peak.restype = ctypes.c_double
     except (OSError, AttributeError) as error:
         raise EdgelmError(f"{path} is no edgelm library for this machine ({error}); reinstall edgelm") from error
     return library
@@ -77,3 +78,11 @@ def kernels() -> tuple[Kernel, ...]:
     first = ctypes.POINTER(_Row)()
     count = load_library().edgelm_kernels(ctypes.byref(first))
     return tuple(Kernel(row.kind.decode(), row.isa.decode(), bool(row.able)) for row in first[:count])
+
+
+def kernel_peak(kernel: Kernel) -> float | None:
+    """Measure what the arithmetic of a kernel's inner loop reaches on this core's registers, in GMAC/s.
+
+    Takes about 20 ms; None where the library has no such loop.
+    """
+    return float(load_library().edgelm_kernels_peak(kernels().index(kernel))) / 1e9 or None

@@ -250,7 +250,6 @@ static OrtStatus* make_outputs(const kernel* self, OrtKernelContext* context, in
   return NULL;
 }
 
-/* How many workers to plan the next run for. */
 static int32_t threads_now(kernel* self) {
   const int lonely = atomic_load_explicit(&self->lonely, memory_order_relaxed);
   return lonely >= LONELY_RUNS && lonely % TRY_AGAIN ? 1 : self->threads;

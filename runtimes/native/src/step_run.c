@@ -172,6 +172,19 @@ static void run_ring(edgelm_task* t, int32_t strip) {
 
 /* ---- without a convolution ---- */
 
+/* Pixels that lie in a row of floats as stages read them, whole vectors each, are handed on from there. */
+static void run_in_place(edgelm_task* t, int32_t value) {
+  const edgelm_place from = edgelm_place_floats(t->run, value);
+  t->chunk.stride = (size_t)t->run->plan.shape[value].C;
+  for (;;) {
+    edgelm_chunk_take(&t->chunk, &t->cursor, EDGELM_CHUNK);
+    if (!t->chunk.count) break;
+    const edgelm_span* first = &t->chunk.span[0];
+    t->chunk.floats = (float*)(void*)(from.at + (size_t)first->y * from.row + (size_t)first->x * from.pixel);
+    edgelm_sink_chunk(&t->chunk);
+  }
+}
+
 /* Pixels of an input (a transposition where it is NCHW), or of a sum of values. */
 static void run_plain(edgelm_task* t) {
   const edgelm_run* run = t->run;
@@ -179,6 +192,11 @@ static void run_plain(edgelm_task* t) {
   const int32_t* parts = t->node ? t->node->x : &t->step->value;
   const int32_t count = t->node ? t->node->count : 1;
   int32_t y[EDGELM_CHUNK], x[EDGELM_CHUNK];
+  const int planes = t->step->kind == EDGELM_STEP_LOAD && run->layout == EDGELM_NCHW;
+  if (count == 1 && !planes && !t->step->pooled && s.C % 32 == 0) {
+    run_in_place(t, parts[0]);
+    return;
+  }
   for (;;) {
     edgelm_chunk_take(&t->chunk, &t->cursor, EDGELM_CHUNK);
     if (!t->chunk.count) break;
@@ -186,7 +204,7 @@ static void run_plain(edgelm_task* t) {
     for (size_t i = 0; i < t->chunk.count; ++i) {
       float* row = t->desk.floats + i * t->stride;
       const int32_t py = y[i], px = x[i];
-      if (t->step->kind == EDGELM_STEP_LOAD && run->layout == EDGELM_NCHW) {
+      if (planes) {
         const size_t plane = (size_t)s.H * s.W, at = run->batch * plane * s.C + (size_t)py * s.W + px;
         const float* from = run->inputs[t->step->value].data + at;
         if (t->step->pooled) {
