@@ -24,16 +24,30 @@ def bench(
         str | None, typer.Option(help="Rivals to measure beside the models, by commas, or all; needs --checkpoint.")
     ] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="Gives the rivals' float twin of the network.")] = None,
+    kernels: Annotated[
+        bool, typer.Option("--kernels", help="Measure kernels on single layers; takes no models.")
+    ] = False,
+    isa: Annotated[
+        str | None, typer.Option(help="Instruction sets for --kernels, by commas; else all but scalar.")
+    ] = None,
 ) -> None:
     """Time model files: load, first run, then crop, network and decode, with percentiles and memory.
 
-    With --against only the network is timed, in turns with the float and int8 forms of the same network on other
-    engines.
+    With --against only the network is timed, in turns with the float and int8 forms of it on other
+    engines. With --kernels every kernel of this CPU is timed on single layers of the papers' networks, beside the rate
+    that its arithmetic reaches on registers alone.
     """
     from edgelm.bench import bench as run_bench
 
     if output is not None:
         check_output(output)
+    if kernels:
+        if models or against is not None or checkpoint is not None or threads != 1:
+            raise UsageError("--kernels takes no models, no --against and no --checkpoint, and one thread")
+        _kernels(isa, runs, as_json, output)
+        return
+    if isa is not None:
+        raise UsageError("--isa goes with --kernels")
     if against is not None or checkpoint is not None:
         _against(models or [], against, checkpoint, threads, runs, as_json, output)
         return
@@ -83,6 +97,32 @@ def _against(
         typer.echo(f"{result['name']:32} {result['median_ms']:8.2f} ms  {ratios}")
     for rival, why in report["unavailable"].items():
         typer.echo(f"{rival:32} {why}")
+    if not report["valid"]:
+        warn("other work disturbed the run, measure again on a calm machine")
+
+
+def _kernels(isa: str | None, runs: int | None, as_json: bool, output: Path | None) -> None:
+    from edgelm.bench.kernels import bench_kernels
+
+    with human(as_json):
+        report = bench_kernels(
+            isas=isa.split(",") if isa else None, rounds=40 if runs is None else runs, progress=progress
+        )
+    if output is not None:
+        write_atomic(output, (json.dumps(report, indent=2, allow_nan=False) + "\n").encode())
+    if as_json:
+        print_json(report)
+        return
+    for peak in report["peaks"]:
+        typer.echo(f"{peak['kind']:4} {peak['isa']:8} peak {peak['gmacs']:7.0f} GMAC/s")
+    typer.echo(f"{'layer':22} {'precision':9} {'isa':8} {'form':7} {'ms':>9} {'GMAC/s':>7} {'of peak':>8}")
+    for row in report["rows"]:
+        share = "" if row["peak_share"] is None else f"{row['peak_share']:8.0%}"
+        noise = "" if row["valid"] else "  not valid: disturbed"
+        typer.echo(
+            f"{row['layer']:22} {row['precision']:9} {row['isa']:8} {row['form']:7} {row['median_ms']:9.4f} "
+            f"{row['gmacs']:7.0f} {share}{noise}"
+        )
     if not report["valid"]:
         warn("other work disturbed the run, measure again on a calm machine")
 

@@ -67,7 +67,9 @@ static void affine(const float* x, size_t stride, const edgelm_quantizer* q, siz
     float* to = out + at;
     for (size_t i = 0; i < count; ++i, from += stride, to += out_stride) {
       _mm_prefetch((const char*)(from + ahead), _MM_HINT_T0);
-      const __m512 v = affine16(from, scale, bias);
+      /* These may be a caller's floats, behind which nothing may be read. */
+      const __m512 x16 = left >= 16 ? _mm512_loadu_ps(from) : _mm512_maskz_loadu_ps(some, from);
+      const __m512 v = _mm512_add_ps(_mm512_mul_ps(x16, scale), bias);
       const __m512 y = _mm512_mask_mov_ps(v, _mm512_mask_cmp_ps_mask(relu, v, zero, _CMP_LT_OQ), zero);
       if (left >= 16)
         _mm512_storeu_ps(to, y);
