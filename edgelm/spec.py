@@ -104,14 +104,17 @@ class ExportOptions:
     Attributes:
         ops: "graph": a piece of the network is one operator; "layers": a convolution is.
         real: who computes convolutions with real weights: the engine, or edgelm with float or int8 weights; the latter
-            on 8-bit inputs, and the last head stays float.
+            on 8-bit inputs, and the last head stays float. "fastest": edgelm in float but for `engine_layers`.
         activations: what quantized convolutions see in a network trained with float activations: these, or 8 or 13
             bits of them.
+        engine_layers: convolutions with real weights that the engine computed faster when the file was made, on the
+            machine that made it.
     """
 
     ops: Literal["graph", "layers"] = "layers"
-    real: Literal["float", "int8", "engine"] = "engine"
+    real: Literal["float", "int8", "engine", "fastest"] = "engine"
     activations: Literal["float", "int8", "int13"] = "float"
+    engine_layers: tuple[str, ...] = ()
 
     @property
     def lossy(self) -> bool:

@@ -18,6 +18,7 @@ from torch import nn
 from edgelm.atomic import atomic_path, check_output
 from edgelm.errors import UsageError, VerificationError
 from edgelm.export.capture import capture, simplify
+from edgelm.export.fastest import choose_engine_layers
 from edgelm.export.layerwise import LayerCheck, compare_layers
 from edgelm.export.lossy import Grid, fit, simulate
 from edgelm.export.nodes import is_ours, is_quant_conv
@@ -64,6 +65,7 @@ class Step:
 
 
 STEPS = 6
+"""Of an export; one more where layers are measured."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,9 @@ def export(
     before = sum(1 for _ in graph.graph)
     layers_of = f"{layer_count(model)} quantized convolutions"
     done("trace", f"{macs(graph) / 1e9:.2f} GMAC, {before} nodes, {layers_of}", float_bytes)
+    if options.real == "fastest":
+        options = dataclasses.replace(options, engine_layers=_slow_layers(graph, options, source.spec, target))
+        done("measure", f"the engine is faster at {', '.join(options.engine_layers) or 'none of the real layers'}")
     _fuse(graph, options)
     ours = [n for n in graph.graph if is_quant_conv(n)]
     after = sum(1 for _ in graph.graph)
@@ -186,9 +191,23 @@ def export(
 
 def _fuse(graph: ir.Model, options: ExportOptions) -> None:
     for fuse in _FUSE:
-        if fuse is not AdoptReal or options.real != "engine":
+        if fuse is not AdoptReal:
             fuse()(graph)
+        elif options.real != "engine":
+            AdoptReal(options.engine_layers)(graph)
     Clean()(graph)
+
+
+def _slow_layers(graph: ir.Model, options: ExportOptions, spec: ModelSpec, target: str) -> tuple[str, ...]:
+    adopt = AdoptReal()
+    adopt(graph.clone())
+
+    def make(layers: tuple[str, ...]) -> bytes:
+        trial = graph.clone()
+        _fuse(trial, dataclasses.replace(options, engine_layers=layers))
+        return _write(_grouped(trial) if options.ops == "graph" else trial, spec, target, False)
+
+    return choose_engine_layers(adopt.adopted, make, target)
 
 
 def _fewer_bits(

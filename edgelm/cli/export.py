@@ -27,7 +27,9 @@ def export(
     ] = None,
     real: Annotated[
         str | None,
-        typer.Option(help="Convolutions with real weights: float (default), int8, or engine: left to the engine."),
+        typer.Option(
+            help="Convolutions with real weights: float (default), int8, engine: left to it, or fastest: measured."
+        ),
     ] = None,
     activations: Annotated[
         str | None,
@@ -59,7 +61,7 @@ def _show(step: "Step") -> None:
     from edgelm.export.pipeline import STEPS
 
     size = "" if step.bytes is None else f"{_size(step.bytes)}  "
-    typer.echo(f"[{step.number}/{STEPS}] {step.name:<7} {size:>11}{step.detail}")
+    typer.echo(f"[{step.number}/{max(STEPS, step.number)}] {step.name:<7} {size:>11}{step.detail}")
 
 
 def _size(count: int) -> str:

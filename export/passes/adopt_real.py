@@ -8,6 +8,8 @@ Other convolutions (grouped ones, 1-D and 3-D, computed weights, other padding) 
 after the layer, which the exporter left in its weight's name; the pass comes before `Clean`.
 """
 
+from collections.abc import Collection
+
 import numpy as np
 import onnx_ir as ir
 
@@ -20,7 +22,11 @@ __all__ = ["AdoptReal"]
 
 
 class AdoptReal(ir.passes.InPlacePass):
-    """See the module's text."""
+    """See the module's text; layers named in `engine_layers` stay the engine's."""
+
+    def __init__(self, engine_layers: Collection[str] = ()) -> None:
+        self._engine_layers = frozenset(engine_layers)
+        self.adopted: list[str] = []
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Rewrite where it fits; a network without quantized convolutions is left to the engine."""
@@ -31,7 +37,8 @@ class AdoptReal(ir.passes.InPlacePass):
         count = 0
         for node in list(graph):
             made = _adopted(graph, node, f"real{count}", names) if is_builtin(node, "Conv") else None
-            if made is not None:
+            if made is not None and made.name not in self._engine_layers:
+                self.adopted.append(made.name or "")
                 made.outputs[0].shape, made.outputs[0].type = node.outputs[0].shape, node.outputs[0].type
                 ir.convenience.replace_nodes_and_values(graph, node, [node], [made], node.outputs, made.outputs)
                 count += 1
