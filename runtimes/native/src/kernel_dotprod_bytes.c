@@ -62,17 +62,17 @@ static inline uint8x16_t four_levels(const uint8_t* p) {
     EACH(p, P) EACH(b, B) vst1q_u32(sums + p * stride + b * VECTOR, vreinterpretq_u32_s32(total[p * B + b]));        \
   }
 
-TILE(4, 4)
+TILE(2, 8)
 TILE(8, 2)
 
 static void lay_out(edgelm_conv* conv) {
   const size_t O = conv->attrs.out_channels;
-  const int narrow = edgelm_up(O, 2 * VECTOR) < edgelm_up(O, 4 * VECTOR); /* fewer lanes beyond the last filter */
+  const int narrow = edgelm_up(O, 2 * VECTOR) < edgelm_up(O, 8 * VECTOR); /* fewer lanes beyond the last filter */
   conv->pixel_bytes = conv->attrs.in_channels;
   conv->steps = (conv->run_taps * conv->attrs.in_channels + 3) / 4;
-  conv->lanes = (narrow ? 2 : 4) * VECTOR;
-  conv->pixels = narrow ? 8 : 4;
-  conv->tile = narrow ? tile_8x2 : tile_4x4;
+  conv->lanes = (narrow ? 2 : 8) * VECTOR;
+  conv->pixels = narrow ? 8 : 2;
+  conv->tile = narrow ? tile_8x2 : tile_2x8;
   conv->panel_bytes = conv->lanes * sizeof(int32_t) + conv->runs * conv->steps * 4 * conv->lanes;
 }
 

@@ -1,3 +1,159 @@
-/* The steps around the tiles for NEON: plain loops that the compiler vectorises for it. */
+/* The steps around the tiles for NEON. Floats on 32-bit ARM stay plain loops: its vectors flush subnormal numbers to
+ * zero, which would change signs. */
+#include <arm_neon.h>
+
 #define STAGES edgelm_stages_neon
+#define OWN_TRANSPOSE
+#define OWN_THRESHOLDS
+#if defined(__aarch64__)
+#define OWN_SIGNS
+#define OWN_LEVELS
+#endif
+#include <string.h>
+
+#include "stages.h"
+
+static inline void transpose4(const float* from, size_t from_stride, float* to, size_t to_stride) {
+  const float32x4x2_t a = vzipq_f32(vld1q_f32(from), vld1q_f32(from + 2 * from_stride));
+  const float32x4x2_t b = vzipq_f32(vld1q_f32(from + from_stride), vld1q_f32(from + 3 * from_stride));
+  for (size_t i = 0; i < 2; ++i) {
+    const float32x4x2_t columns = vzipq_f32(a.val[i], b.val[i]);
+    vst1q_f32(to + 2 * i * to_stride, columns.val[0]);
+    vst1q_f32(to + (2 * i + 1) * to_stride, columns.val[1]);
+  }
+}
+
+static void transpose(const float* from, size_t from_stride, float* to, size_t to_stride, size_t rows, size_t columns) {
+  const size_t whole_rows = rows / 4 * 4, whole_columns = columns / 4 * 4;
+  for (size_t column = 0; column < whole_columns; column += 4)
+    for (size_t row = 0; row < whole_rows; row += 4)
+      transpose4(from + row * from_stride + column, from_stride, to + column * to_stride + row, to_stride);
+  for (size_t column = 0; column < columns; ++column)
+    for (size_t row = column < whole_columns ? whole_rows : 0; row < rows; ++row)
+      to[column * to_stride + row] = from[row * from_stride + column];
+}
+
+/* One bit for each of sixteen masks of 32 bits. */
+static inline unsigned bits_of(uint32x4_t a, uint32x4_t b, uint32x4_t c, uint32x4_t d) {
+  static const uint8_t places[16] = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
+  const uint8x8_t low = vmovn_u16(vcombine_u16(vmovn_u32(a), vmovn_u32(b)));
+  const uint8x8_t high = vmovn_u16(vcombine_u16(vmovn_u32(c), vmovn_u32(d)));
+  const uint8x8_t place = vld1_u8(places);
+  const uint8x8_t pairs = vpadd_u8(vand_u8(low, place), vand_u8(high, place));
+  const uint8x8_t fours = vpadd_u8(pairs, pairs);
+  return vget_lane_u16(vreinterpret_u16_u8(vpadd_u8(fours, fours)), 0);
+}
+
+/* Up to sixteen bits at channel `at`; those from n on are cut off. */
+static inline void put(uint8_t* row, size_t at, size_t n, unsigned bits) {
+  if (n - at < 16) bits &= (1u << (n - at)) - 1;
+  row[at / 8] = (uint8_t)bits;
+  if (n - at > 8) row[at / 8 + 1] = (uint8_t)(bits >> 8);
+}
+
+static void thresholds(const int32_t* sums, size_t stride, const edgelm_thresholds* t, size_t n, size_t count,
+                       uint8_t* const* out) {
+  for (size_t at = 0; at < n; at += 16, sums += 16) {
+    const int32x4_t a = vld1q_s32(t->at + at), b = vld1q_s32(t->at + at + 4), c = vld1q_s32(t->at + at + 8),
+                    d = vld1q_s32(t->at + at + 12);
+    const unsigned flip = t->flip[at / 16];
+    for (size_t i = 0; i < count; ++i) {
+      const int32_t* s = sums + i * stride;
+      if (!out[i]) continue;
+      put(out[i], at, n,
+          flip ^ bits_of(vcltq_s32(vld1q_s32(s), a), vcltq_s32(vld1q_s32(s + 4), b), vcltq_s32(vld1q_s32(s + 8), c),
+                         vcltq_s32(vld1q_s32(s + 12), d)));
+    }
+  }
+}
+
+#if defined(__aarch64__)
+/* Sixteen channels of an affine and its grid. Rows have room beyond n, the affine's operands need not. */
+typedef struct block {
+  float32x4_t scale[4], bias[4], steps, low, high;
+  int32x4_t offset;
+} block;
+
+static inline block block_of(const edgelm_quantizer* q, size_t at, size_t n) {
+  block b = {.steps = vdupq_n_f32(q->steps), .low = vdupq_n_f32(q->low), .high = vdupq_n_f32(q->high)};
+  float scale[16] = {0}, bias[16] = {0};
+  memcpy(scale, q->scale + at, edgelm_min(16, n - at) * sizeof *scale);
+  memcpy(bias, q->bias + at, edgelm_min(16, n - at) * sizeof *bias);
+  for (size_t i = 0; i < 4; ++i) {
+    b.scale[i] = vld1q_f32(scale + 4 * i);
+    b.bias[i] = vld1q_f32(bias + 4 * i);
+  }
+  b.offset = vdupq_n_s32(q->offset);
+  return b;
+}
+
+static inline float32x4_t affine4(const float* y, const block* b, size_t i) {
+  return vaddq_f32(vmulq_f32(vld1q_f32(y + 4 * i), b->scale[i]), b->bias[i]);
+}
+
+static inline uint32x4_t negative4(float32x4_t v, const edgelm_quantizer* q) {
+  const float32x4_t zero = vdupq_n_f32(0.0f);
+  if (q->relu) v = vbslq_f32(vcltq_f32(v, zero), zero, v);
+  return q->sign_zero < 0 ? vmvnq_u32(vcgtq_f32(v, zero)) : vcltq_f32(v, zero);
+}
+
+static void signs(const float* y, size_t stride, const edgelm_quantizer* q, size_t n, size_t count,
+                  uint8_t* const* out) {
+  const edgelm_quantizer local = *q;
+  for (size_t at = 0; at < n; at += 16, y += 16) {
+    const block b = block_of(&local, at, n);
+    for (size_t i = 0; i < count; ++i) {
+      const float* x = y + i * stride;
+      if (!out[i]) continue;
+      put(out[i], at, n,
+          bits_of(negative4(affine4(x, &b, 0), &local), negative4(affine4(x, &b, 1), &local),
+                  negative4(affine4(x, &b, 2), &local), negative4(affine4(x, &b, 3), &local)));
+    }
+  }
+}
+
+/* A ReLU is in `low` already; the conversion rounds halves to even and makes 0 of what is no number. */
+static inline int16x4_t level4(const float* y, const block* b, size_t i) {
+  const float32x4_t v = vmulq_f32(affine4(y, b, i), b->steps);
+  return vmovn_s32(vaddq_s32(vcvtnq_s32_f32(vminq_f32(vmaxq_f32(v, b->low), b->high)), b->offset));
+}
+
+static inline int16x8_t level8(const float* y, const block* b, size_t i) {
+  return vcombine_s16(level4(y, b, i), level4(y, b, i + 1));
+}
+
+static inline void store(uint8_t* out, const void* sixteen, size_t bytes, size_t whole) {
+  if (bytes >= whole)
+    memcpy(out, sixteen, whole);
+  else
+    memcpy(out, sixteen, bytes);
+}
+
+static void levels8(const float* y, size_t stride, const edgelm_quantizer* q, size_t n, size_t count,
+                    uint8_t* const* out) {
+  for (size_t at = 0; at < n; at += 16, y += 16) {
+    const block b = block_of(q, at, n);
+    for (size_t i = 0; i < count; ++i) {
+      const float* x = y + i * stride;
+      if (!out[i]) continue;
+      const int8x16_t bytes = vcombine_s8(vmovn_s16(level8(x, &b, 0)), vmovn_s16(level8(x, &b, 2)));
+      store(out[i] + at, &bytes, n - at, 16);
+    }
+  }
+}
+
+static void levels16(const float* y, size_t stride, const edgelm_quantizer* q, size_t n, size_t count,
+                     uint8_t* const* out) {
+  for (size_t at = 0; at < n; at += 16, y += 16) {
+    const block b = block_of(q, at, n);
+    for (size_t i = 0; i < count; ++i) {
+      const float* x = y + i * stride;
+      if (!out[i]) continue;
+      const int16x8_t words[2] = {level8(x, &b, 0), level8(x, &b, 2)};
+      store(out[i] + 2 * at, words, 2 * (n - at), 32);
+    }
+  }
+}
+#endif
+
 #include "stages.inc"
