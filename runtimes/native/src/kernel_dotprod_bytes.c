@@ -28,38 +28,38 @@ static inline uint8x16_t four_levels(const uint8_t* p) {
 }
 
 /* One of four steps. */
-#define STEP(P, B, LANE)                                                                                              \
-  EACH(b, B) {                                                                                                       \
-    const int8x16_t w = weights_at(panel, LANE * B + b);                                                             \
-    EACH(p, P) total[p * B + b] = vdotq_laneq_s32(total[p * B + b], w, a[p], LANE);                                  \
+#define STEP(P, B, LANE)                                                            \
+  EACH(b, B) {                                                                      \
+    const int8x16_t w = weights_at(panel, LANE * B + b);                            \
+    EACH(p, P) total[p * B + b] = vdotq_laneq_s32(total[p * B + b], w, a[p], LANE); \
   }
 
 /* P pixels times B vectors of filters, four steps at a time while there are as many. */
-#define TILE(P, B)                                                                                                   \
-  static void tile_##P##x##B(const edgelm_conv* conv, const uint8_t* const* runs, const int32_t* offsets,            \
-                             const uint8_t* panel, uint32_t* sums, size_t stride) {                                  \
-    const uint8x16_t flip = vdupq_n_u8(conv->high > 127 ? 128 : 0);                                                  \
-    int32x4_t total[P * B];                                                                                          \
-    EACH(b, B) total[b] = vreinterpretq_s32_s8(weights_at(panel, b));                                                \
-    EACH(p, P) EACH(b, B) total[p * B + b] = total[b];                                                               \
-    panel += 16 * B;                                                                                                 \
-    for (size_t run = 0; run < conv->runs; ++run) {                                                                  \
-      const uint8_t* x[P];                                                                                           \
-      EACH(p, P) x[p] = runs[run] + offsets[p];                                                                      \
-      size_t at = 0;                                                                                                 \
-      for (; at + 4 <= conv->steps; at += 4, panel += 64 * B) {                                                      \
-        int8x16_t a[P];                                                                                              \
-        EACH(p, P) a[p] = levels(vld1q_u8(x[p] + 4 * at), flip);                                                     \
-        STEP(P, B, 0) STEP(P, B, 1) STEP(P, B, 2) STEP(P, B, 3)                              \
-      }                                                                                                              \
-      for (; at < conv->steps; ++at, panel += 16 * B) {                                                              \
-        EACH(p, P) {                                                                                                 \
-          const int8x16_t a = levels(four_levels(x[p] + 4 * at), flip);                                              \
-          EACH(b, B) total[p * B + b] = vdotq_s32(total[p * B + b], weights_at(panel, b), a);                        \
-        }                                                                                                            \
-      }                                                                                                              \
-    }                                                                                                                \
-    EACH(p, P) EACH(b, B) vst1q_u32(sums + p * stride + b * VECTOR, vreinterpretq_u32_s32(total[p * B + b]));        \
+#define TILE(P, B)                                                                                            \
+  static void tile_##P##x##B(const edgelm_conv* conv, const uint8_t* const* runs, const int32_t* offsets,     \
+                             const uint8_t* panel, uint32_t* sums, size_t stride) {                           \
+    const uint8x16_t flip = vdupq_n_u8(conv->high > 127 ? 128 : 0);                                           \
+    int32x4_t total[P * B];                                                                                   \
+    EACH(b, B) total[b] = vreinterpretq_s32_s8(weights_at(panel, b));                                         \
+    EACH(p, P) EACH(b, B) total[p * B + b] = total[b];                                                        \
+    panel += 16 * B;                                                                                          \
+    for (size_t run = 0; run < conv->runs; ++run) {                                                           \
+      const uint8_t* x[P];                                                                                    \
+      EACH(p, P) x[p] = runs[run] + offsets[p];                                                               \
+      size_t at = 0;                                                                                          \
+      for (; at + 4 <= conv->steps; at += 4, panel += 64 * B) {                                               \
+        int8x16_t a[P];                                                                                       \
+        EACH(p, P) a[p] = levels(vld1q_u8(x[p] + 4 * at), flip);                                              \
+        STEP(P, B, 0) STEP(P, B, 1) STEP(P, B, 2) STEP(P, B, 3)                                               \
+      }                                                                                                       \
+      for (; at < conv->steps; ++at, panel += 16 * B) {                                                       \
+        EACH(p, P) {                                                                                          \
+          const int8x16_t a = levels(four_levels(x[p] + 4 * at), flip);                                       \
+          EACH(b, B) total[p * B + b] = vdotq_s32(total[p * B + b], weights_at(panel, b), a);                 \
+        }                                                                                                     \
+      }                                                                                                       \
+    }                                                                                                         \
+    EACH(p, P) EACH(b, B) vst1q_u32(sums + p * stride + b * VECTOR, vreinterpretq_u32_s32(total[p * B + b])); \
   }
 
 TILE(2, 8)

@@ -14,7 +14,7 @@ extern const struct edgelm_stages edgelm_stages_neon;
 /* ---- int8 weights: bytes widened to levels of sixteen bits, one a step ---- */
 
 static void tile_r8(const edgelm_conv* conv, const uint8_t* const* runs, const int32_t* offsets, const uint8_t* panel,
-                     uint32_t* sums, size_t stride) {
+                    uint32_t* sums, size_t stride) {
   int32x4_t low[PIXELS], high[PIXELS];
 #pragma GCC unroll 4
   for (size_t p = 0; p < PIXELS; ++p) low[p] = high[p] = vdupq_n_s32(0);

@@ -11,67 +11,67 @@ static inline void add_counts(uint32_t* sums, uint8x16_t counts, int32_t factor)
   vst1q_u32(sums, vmlaq_n_u32(vld1q_u32(sums), wide, (uint32_t)factor));
 }
 
-#define TILE(P, B)                                                                                                   \
-  static void tile_##P##x##B(const edgelm_conv* conv, const uint8_t* const* runs, const int32_t* offsets,            \
-                             const uint8_t* panel, uint32_t* sums, size_t stride) {                                  \
-    const uint32x4_t total = vdupq_n_u32((uint32_t)products(conv));                                                  \
-    EACH(p, P) EACH(b, B) vst1q_u32(sums + p * stride + b * VECTOR, total);                                          \
-    uint8x16_t counts[P * B];                                                                                        \
-    EACH(i, P * B) counts[i] = vdupq_n_u8(0);                                                                        \
-    size_t left = FLUSH;                                                                                             \
-    for (size_t run = 0; run < conv->runs; ++run) {                                                                  \
-      const uint8_t* x[P];                                                                                           \
-      EACH(p, P) x[p] = runs[run] + offsets[p];                                                                      \
-      for (size_t at = 0; at < conv->steps;) {                                                                       \
-        const size_t stop = edgelm_min(conv->steps, at + left);                                                      \
-        for (left -= stop - at; at < stop; ++at, panel += 16 * B) {                                                  \
-          uint32x4_t a[P];                                                                                           \
-          EACH(p, P) a[p] = broadcast(x[p] + 4 * at);                                                                \
-          EACH(b, B) {                                                                                               \
-            const uint32x4_t w = words_at(panel, b);                                                                 \
-            EACH(p, P) counts[p * B + b] = vaddq_u8(counts[p * B + b], count_bits(veorq_u32(a[p], w)));              \
-          }                                                                                                          \
-        }                                                                                                            \
-        if (left) continue;                                                                                          \
-        EACH(p, P) EACH(b, B) {                                                                                      \
-          add_counts(sums + p * stride + b * VECTOR, counts[p * B + b], -2);                                         \
-          counts[p * B + b] = vdupq_n_u8(0);                                                                         \
-        }                                                                                                            \
-        left = FLUSH;                                                                                                \
-      }                                                                                                              \
-    }                                                                                                                \
-    EACH(p, P) EACH(b, B) add_counts(sums + p * stride + b * VECTOR, counts[p * B + b], -2);                         \
+#define TILE(P, B)                                                                                        \
+  static void tile_##P##x##B(const edgelm_conv* conv, const uint8_t* const* runs, const int32_t* offsets, \
+                             const uint8_t* panel, uint32_t* sums, size_t stride) {                       \
+    const uint32x4_t total = vdupq_n_u32((uint32_t)products(conv));                                       \
+    EACH(p, P) EACH(b, B) vst1q_u32(sums + p * stride + b * VECTOR, total);                               \
+    uint8x16_t counts[P * B];                                                                             \
+    EACH(i, P * B) counts[i] = vdupq_n_u8(0);                                                             \
+    size_t left = FLUSH;                                                                                  \
+    for (size_t run = 0; run < conv->runs; ++run) {                                                       \
+      const uint8_t* x[P];                                                                                \
+      EACH(p, P) x[p] = runs[run] + offsets[p];                                                           \
+      for (size_t at = 0; at < conv->steps;) {                                                            \
+        const size_t stop = edgelm_min(conv->steps, at + left);                                           \
+        for (left -= stop - at; at < stop; ++at, panel += 16 * B) {                                       \
+          uint32x4_t a[P];                                                                                \
+          EACH(p, P) a[p] = broadcast(x[p] + 4 * at);                                                     \
+          EACH(b, B) {                                                                                    \
+            const uint32x4_t w = words_at(panel, b);                                                      \
+            EACH(p, P) counts[p * B + b] = vaddq_u8(counts[p * B + b], count_bits(veorq_u32(a[p], w)));   \
+          }                                                                                               \
+        }                                                                                                 \
+        if (left) continue;                                                                               \
+        EACH(p, P) EACH(b, B) {                                                                           \
+          add_counts(sums + p * stride + b * VECTOR, counts[p * B + b], -2);                              \
+          counts[p * B + b] = vdupq_n_u8(0);                                                              \
+        }                                                                                                 \
+        left = FLUSH;                                                                                     \
+      }                                                                                                   \
+    }                                                                                                     \
+    EACH(p, P) EACH(b, B) add_counts(sums + p * stride + b * VECTOR, counts[p * B + b], -2);              \
   }
 
 /* Signs with masks: how many products are not zero, less twice the differing ones among them. */
-#define MASKED(P, B)                                                                                                 \
-  static void masked_##P##x##B(const edgelm_conv* conv, const uint8_t* const* runs, const int32_t* offsets,          \
-                               const uint8_t* panel, uint32_t* sums, size_t stride) {                                \
-    EACH(p, P) memset(sums + p * stride, 0, B * VECTOR * sizeof *sums);                                              \
-    for (size_t run = 0; run < conv->runs; ++run) {                                                                  \
-      const uint8_t* x[P];                                                                                           \
-      EACH(p, P) x[p] = runs[run] + offsets[p];                                                                      \
-      for (size_t at = 0; at < conv->steps;) {                                                                       \
-        const size_t stop = edgelm_min(conv->steps, at + FLUSH);                                                     \
-        uint8x16_t some[P * B], differing[P * B];                                                                    \
-        EACH(i, P * B) some[i] = differing[i] = vdupq_n_u8(0);                                                       \
-        for (; at < stop; ++at, panel += 32 * B) {                                                                   \
-          EACH(p, P) {                                                                                               \
-            const uint32x4_t sign = broadcast(x[p] + 8 * at), mask = broadcast(x[p] + 8 * at + 4);                   \
-            EACH(b, B) {                                                                                             \
-              const uint32x4_t both = vandq_u32(mask, words_at(panel, B + b));                                       \
-              const uint32x4_t differ = vandq_u32(veorq_u32(sign, words_at(panel, b)), both);                        \
-              some[p * B + b] = vaddq_u8(some[p * B + b], count_bits(both));                                         \
-              differing[p * B + b] = vaddq_u8(differing[p * B + b], count_bits(differ));                             \
-            }                                                                                                        \
-          }                                                                                                          \
-        }                                                                                                            \
-        EACH(p, P) EACH(b, B) {                                                                                      \
-          add_counts(sums + p * stride + b * VECTOR, some[p * B + b], 1);                                            \
-          add_counts(sums + p * stride + b * VECTOR, differing[p * B + b], -2);                                      \
-        }                                                                                                            \
-      }                                                                                                              \
-    }                                                                                                                \
+#define MASKED(P, B)                                                                                        \
+  static void masked_##P##x##B(const edgelm_conv* conv, const uint8_t* const* runs, const int32_t* offsets, \
+                               const uint8_t* panel, uint32_t* sums, size_t stride) {                       \
+    EACH(p, P) memset(sums + p * stride, 0, B * VECTOR * sizeof *sums);                                     \
+    for (size_t run = 0; run < conv->runs; ++run) {                                                         \
+      const uint8_t* x[P];                                                                                  \
+      EACH(p, P) x[p] = runs[run] + offsets[p];                                                             \
+      for (size_t at = 0; at < conv->steps;) {                                                              \
+        const size_t stop = edgelm_min(conv->steps, at + FLUSH);                                            \
+        uint8x16_t some[P * B], differing[P * B];                                                           \
+        EACH(i, P * B) some[i] = differing[i] = vdupq_n_u8(0);                                              \
+        for (; at < stop; ++at, panel += 32 * B) {                                                          \
+          EACH(p, P) {                                                                                      \
+            const uint32x4_t sign = broadcast(x[p] + 8 * at), mask = broadcast(x[p] + 8 * at + 4);          \
+            EACH(b, B) {                                                                                    \
+              const uint32x4_t both = vandq_u32(mask, words_at(panel, B + b));                              \
+              const uint32x4_t differ = vandq_u32(veorq_u32(sign, words_at(panel, b)), both);               \
+              some[p * B + b] = vaddq_u8(some[p * B + b], count_bits(both));                                \
+              differing[p * B + b] = vaddq_u8(differing[p * B + b], count_bits(differ));                    \
+            }                                                                                               \
+          }                                                                                                 \
+        }                                                                                                   \
+        EACH(p, P) EACH(b, B) {                                                                             \
+          add_counts(sums + p * stride + b * VECTOR, some[p * B + b], 1);                                   \
+          add_counts(sums + p * stride + b * VECTOR, differing[p * B + b], -2);                             \
+        }                                                                                                   \
+      }                                                                                                     \
+    }                                                                                                       \
   }
 
 /* Sixteen registers on 32-bit ARM, else 32. */
