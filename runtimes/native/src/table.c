@@ -28,10 +28,11 @@ const char* const edgelm_kind_names[EDGELM_KINDS] = {"f32", "i16", "i8", "i6", "
 
 static void detect(void) {
   struct {
-    int avx2, avx512, neon, dotprod;
-  } cpu = {0, 0, 0, 0};
+    int sse, avx2, avx512, neon, dotprod;
+  } cpu = {0, 0, 0, 0, 0};
 #if defined(__x86_64__)
   __builtin_cpu_init();
+  cpu.sse = __builtin_cpu_supports("sse4.1");
   cpu.avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("popcnt");
   cpu.avx512 = cpu.avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
