@@ -152,6 +152,21 @@ static trial make_trial(const char* kind) {
   return t;
 }
 
+/* All levels and weights at an end of their range: what narrow sums may overflow of. */
+static void go_to_extremes(trial* t) {
+  const int32_t bits = t->attrs.weight_bits;
+  const float x = random_below(2) ? 8.0f : -8.0f;
+  if (bits == 32) return;
+  memset(t->weight, bits == 2 ? 0xaa : bits == 1 ? 0xff : 0x80, t->weight_bytes);
+  free(t->in_scale);
+  free(t->in_bias);
+  t->in_scale = t->in_bias = NULL;
+  for (int32_t i = 0; i < t->count; ++i) {
+    const size_t size = (size_t)(t->N * t->H * t->W * t->inputs[i].channels);
+    for (size_t k = 0; k < size; ++k) t->x[i][k] = x;
+  }
+}
+
 static void free_trial(trial* t) {
   float* arrays[] = {t->in_scale, t->in_bias, t->out_scale, t->out_bias, t->residual, t->x[0], t->x[1]};
   for (size_t i = 0; i < sizeof arrays / sizeof *arrays; ++i) free(arrays[i]);
@@ -221,6 +236,7 @@ static int test_kernel(const edgelm_kernel_info* kernel, int rounds) {
   restart_random();
   for (int round = 0; round < rounds; ++round) {
     trial t = make_trial(kernel->kind);
+    if (random_below(8) == 0) go_to_extremes(&t);
     size_t size;
     float* expected = run_trial(&t, "scalar", NULL, &size);
     float* got = run_trial(&t, kernel->isa, round % 2 ? &parallel : NULL, &size);
