@@ -9,13 +9,13 @@
 
 extern const struct edgelm_stages edgelm_stages_neon;
 
-#if defined(__aarch64__)
-enum { LANES = 8, PIXELS = 6 };
-#define MULTIPLY_ADD(sum, w, a, lane) vfmaq_laneq_f32(sum, w, a, lane)
-#else /* half as many registers */
+#if defined(__arm__) /* half as many registers */
 enum { LANES = 8, PIXELS = 4 };
 #define MULTIPLY_ADD(sum, w, a, lane) \
   vaddq_f32(sum, vmulq_lane_f32(w, (lane) < 2 ? vget_low_f32(a) : vget_high_f32(a), (lane) % 2))
+#else
+enum { LANES = 8, PIXELS = 6 };
+#define MULTIPLY_ADD(sum, w, a, lane) vfmaq_laneq_f32(sum, w, a, lane)
 #endif
 
 #define EACH(p) _Pragma("GCC unroll 6") for (size_t p = 0; p < PIXELS; ++p)

@@ -5,7 +5,7 @@
 #define STAGES edgelm_stages_neon
 #define OWN_TRANSPOSE
 #define OWN_THRESHOLDS
-#if defined(__aarch64__)
+#if !defined(__arm__)
 #define OWN_SIGNS
 #define OWN_LEVELS
 #endif
@@ -67,7 +67,7 @@ static void thresholds(const int32_t* sums, size_t stride, const edgelm_threshol
   }
 }
 
-#if defined(__aarch64__)
+#if !defined(__arm__)
 /* Sixteen channels of an affine and its grid. Rows have room beyond n, the affine's operands need not. */
 typedef struct block {
   float32x4_t scale[4], bias[4], steps, low, high;

@@ -47,6 +47,9 @@ static void detect(void) {
 #elif defined(__arm__)
   cpu.neon = (getauxval(AT_HWCAP) >> 12) & 1; /* HWCAP_NEON */
 #endif
+#if defined(EDGELM_EMULATE_NEON)
+  cpu.neon = cpu.dotprod = 1;
+#endif
   (void)cpu;
   size_t i = 0;
 #define EDGELM_KERNEL(kind, isa, able) table[i++] = (edgelm_kernel_info){#kind, #isa, able};

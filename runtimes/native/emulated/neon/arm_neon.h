@@ -1,0 +1,27 @@
+/* NEON on x86: SIMDe's portable functions under the intrinsics' own names, and those that it lacks.
+ *
+ * For builds with -DEDGELM_EMULATE_NEON=ON, which hold the ARM kernels against the Python reference and under
+ * sanitizers. SIMDe knows nothing of 32-bit ARM here: what is compiled is the 64-bit side.
+ */
+#ifndef EDGELM_EMULATED_ARM_NEON_H
+#define EDGELM_EMULATED_ARM_NEON_H
+
+#define SIMDE_ENABLE_NATIVE_ALIASES
+#include <math.h>
+#include <simde/arm/neon.h>
+
+#define vsliq_n_u16(a, b, n) vorrq_u16(vandq_u16(a, vdupq_n_u16((1u << (n)) - 1)), vshlq_n_u16(b, n))
+#define vsliq_n_u32(a, b, n) vorrq_u32(vandq_u32(a, vdupq_n_u32((1u << (n)) - 1)), vshlq_n_u32(b, n))
+
+/* To the nearest, halves to even; 0 of what is no number. */
+static inline int32x4_t emulated_cvtnq(float32x4_t v) {
+  float x[4];
+  int32_t y[4];
+  vst1q_f32(x, v);
+  for (int i = 0; i < 4; ++i) y[i] = x[i] == x[i] ? (int32_t)rintf(x[i]) : 0;
+  return vld1q_s32(y);
+}
+#undef vcvtnq_s32_f32
+#define vcvtnq_s32_f32 emulated_cvtnq
+
+#endif
