@@ -1,19 +1,9 @@
-/* Bytes on ARMv8.2: four products for each of four filters in one instruction. Low-bit weights (i8) become int8, the
- * rest is as with real int8 weights (r8).
- *
- * Weights lie in (runs, steps, lanes, 4) order behind the sums' first values. Levels are bytes with a sign; those of
- * 0..255 have their top bits flipped on the way, which takes 128 off, and `init` makes up for it.
- */
-#include <arm_neon.h>
-#include <string.h>
-
-#include "conv.h"
+/* Bytes on ARMv8.2: four products of each of four filters in one instruction. Low-bit weights (i8) become int8, the
+ * rest is as with real int8 weights (r8). */
+#define GROUP 4
+#include "bytes_neon.h"
 
 extern const struct edgelm_stages edgelm_stages_neon;
-
-enum { VECTOR = 4 /* filters */ };
-
-#define EACH(i, n) _Pragma("GCC unroll 32") for (size_t i = 0; i < (n); ++i)
 
 static inline int8x16_t weights_at(const uint8_t* p, size_t vector) {
   return vreinterpretq_s8_u8(vld1q_u8(p + 16 * vector));
@@ -38,7 +28,7 @@ static inline uint8x16_t four_levels(const uint8_t* p) {
 #define TILE(P, B)                                                                                            \
   static void tile_##P##x##B(const edgelm_conv* conv, const uint8_t* const* runs, const int32_t* offsets,     \
                              const uint8_t* panel, uint32_t* sums, size_t stride) {                           \
-    const uint8x16_t flip = vdupq_n_u8(conv->high > 127 ? 128 : 0);                                           \
+    const uint8x16_t flip = vdupq_n_u8(flip_of(conv));                                                        \
     int32x4_t total[P * B];                                                                                   \
     EACH(b, B) total[b] = vreinterpretq_s32_s8(weights_at(panel, b));                                         \
     EACH(p, P) EACH(b, B) total[p * B + b] = total[b];                                                        \
@@ -66,30 +56,8 @@ TILE(2, 8)
 TILE(8, 2)
 
 static void lay_out(edgelm_conv* conv) {
-  const size_t O = conv->attrs.out_channels;
-  const int narrow = edgelm_up(O, 2 * VECTOR) < edgelm_up(O, 8 * VECTOR); /* fewer lanes beyond the last filter */
-  conv->pixel_bytes = conv->attrs.in_channels;
-  conv->steps = (conv->run_taps * conv->attrs.in_channels + 3) / 4;
-  conv->lanes = (narrow ? 2 : 8) * VECTOR;
-  conv->pixels = narrow ? 8 : 2;
-  conv->tile = narrow ? tile_8x2 : tile_2x8;
-  conv->panel_bytes = conv->lanes * sizeof(int32_t) + conv->runs * conv->steps * 4 * conv->lanes;
-}
-
-static void pack(const edgelm_conv* conv, const edgelm_weights* weights, size_t panel, uint8_t* out) {
-  const size_t O = conv->attrs.out_channels, C = conv->attrs.in_channels, lanes = conv->lanes;
-  const int32_t taken_off = conv->offset - (conv->high > 127 ? 128 : 0); /* level + this is what is multiplied */
-  int32_t* init = (int32_t*)(void*)out;
-  out += lanes * sizeof *init;
-  for (size_t o = panel * lanes; o < edgelm_min(O, (panel + 1) * lanes); ++o) {
-    for (size_t run = 0; run < conv->runs; ++run) {
-      for (size_t k = 0; k < conv->run_taps * C; ++k) {
-        const int32_t w = edgelm_weight(conv, weights, o, run * conv->run_taps + k / C, k % C);
-        out[((run * conv->steps + k / 4) * lanes + o % lanes) * 4 + k % 4] = (uint8_t)w;
-        init[o % lanes] -= taken_off * w;
-      }
-    }
-  }
+  static const shape shapes[2] = {{2, 8, tile_2x8}, {8, 2, tile_8x2}};
+  lay_out_bytes(conv, shapes);
 }
 
 const edgelm_kernel edgelm_i8_dotprod = {.element = 8,

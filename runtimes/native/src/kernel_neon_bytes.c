@@ -1,78 +1,64 @@
-/* Int8 weights on NEON (r8): four pixels times eight filters. Bytes are widened to levels of sixteen bits, one a step.
- */
-#include <arm_neon.h>
-#include <string.h>
+/* Int8 weights on NEON (r8): two products of each of four filters in sixteen bits, which are added in pairs. Two such
+ * products would overflow sixteen bits if they were added before: (-128)^2 twice. */
+#define GROUP 2
+#include "bytes_neon.h"
 
-#include "conv.h"
-
-enum { LANES = 8, PIXELS = 4 };
 extern const struct edgelm_stages edgelm_stages_neon;
 
-#define EACH(p) _Pragma("GCC unroll 4") for (size_t p = 0; p < PIXELS; ++p)
-
-/* One of four steps: the weights of a level times that level of each pixel. */
-#define STEP(lane)                                                                     \
-  {                                                                                    \
-    const int16x8_t w = vmovl_s8(vreinterpret_s8_u8(vld1_u8(panel + LANES * (lane)))); \
-    EACH(p) {                                                                          \
-      low[p] = vmlal_lane_s16(low[p], vget_low_s16(w), a[p], lane);                    \
-      high[p] = vmlal_lane_s16(high[p], vget_high_s16(w), a[p], lane);                 \
-    }                                                                                  \
-  }
-
-static void tile(const edgelm_conv* conv, const uint8_t* const* runs, const int32_t* offsets, const uint8_t* panel,
-                 uint32_t* sums, size_t stride) {
-  int32x4_t low[PIXELS], high[PIXELS];
-  int16x4_t a[PIXELS];
-  EACH(p) low[p] = high[p] = vdupq_n_s32(0);
-  for (size_t run = 0; run < conv->runs; ++run) {
-    const int16_t* x[PIXELS];
-    EACH(p) x[p] = (const int16_t*)(const void*)(runs[run] + offsets[p]);
-    size_t at = 0;
-    for (; at + 4 <= conv->steps; at += 4, panel += 4 * LANES) {
-      EACH(p) a[p] = vld1_s16(x[p] + at);
-      STEP(0) STEP(1) STEP(2) STEP(3)
-    }
-    for (; at < conv->steps; ++at, panel += LANES) {
-      EACH(p) a[p] = vdup_n_s16(x[p][at]);
-      STEP(0)
-    }
-  }
-  EACH(p) {
-    vst1q_u32(sums + p * stride, vreinterpretq_u32_s32(low[p]));
-    vst1q_u32(sums + p * stride + 4, vreinterpretq_u32_s32(high[p]));
-  }
+static inline int8x8_t weights_at(const uint8_t* p, size_t vector) {
+  return vreinterpret_s8_u8(vld1_u8(p + 8 * vector));
 }
+
+static inline int32x4_t multiply_add(int32x4_t sum, int8x8_t w, int8x8_t a) { return vpadalq_s16(sum, vmull_s8(w, a)); }
+
+/* One of four steps: the weights of two levels times those levels of each pixel. */
+#define STEP(P, B, LANE)                                                       \
+  {                                                                            \
+    int8x8_t w[B];                                                             \
+    EACH(b, B) w[b] = weights_at(panel, LANE * B + b);                         \
+    EACH(p, P) {                                                               \
+      const int8x8_t two = vreinterpret_s8_u16(vdup_lane_u16(a[p], LANE));     \
+      EACH(b, B) total[p * B + b] = multiply_add(total[p * B + b], w[b], two); \
+    }                                                                          \
+  }
+
+#define TILE(P, B)                                                                                            \
+  static void tile_##P##x##B(const edgelm_conv* conv, const uint8_t* const* runs, const int32_t* offsets,     \
+                             const uint8_t* panel, uint32_t* sums, size_t stride) {                           \
+    const uint8x8_t flip = vdup_n_u8(flip_of(conv));                                                          \
+    int32x4_t total[P * B];                                                                                   \
+    EACH(b, B) total[b] = vreinterpretq_s32_u8(vld1q_u8(panel + 16 * b));                                     \
+    EACH(p, P) EACH(b, B) total[p * B + b] = total[b];                                                        \
+    panel += 16 * B;                                                                                          \
+    for (size_t run = 0; run < conv->runs; ++run) {                                                           \
+      const uint8_t* x[P];                                                                                    \
+      uint16x4_t a[P];                                                                                        \
+      EACH(p, P) x[p] = runs[run] + offsets[p];                                                               \
+      size_t at = 0;                                                                                          \
+      for (; at + 4 <= conv->steps; at += 4, panel += 32 * B) {                                               \
+        EACH(p, P) a[p] = vreinterpret_u16_u8(veor_u8(vld1_u8(x[p] + 2 * at), flip));                         \
+        STEP(P, B, 0) STEP(P, B, 1) STEP(P, B, 2) STEP(P, B, 3)                                               \
+      }                                                                                                       \
+      for (; at < conv->steps; ++at, panel += 8 * B) {                                                        \
+        EACH(p, P) a[p] = vreinterpret_u16_u8(veor_u8(vld1_u8(x[p] + 2 * at), flip));                         \
+        STEP(P, B, 0)                                                                                         \
+      }                                                                                                       \
+    }                                                                                                         \
+    EACH(p, P) EACH(b, B) vst1q_u32(sums + p * stride + b * VECTOR, vreinterpretq_u32_s32(total[p * B + b])); \
+  }
+
+TILE(2, 4)
+TILE(4, 2)
 
 static void lay_out(edgelm_conv* conv) {
-  conv->pixel_bytes = 2 * (size_t)conv->attrs.in_channels;
-  conv->steps = conv->run_taps * conv->attrs.in_channels;
-  conv->lanes = LANES;
-  conv->pixels = PIXELS;
-  conv->panel_bytes = conv->runs * conv->steps * LANES;
-  conv->tile = tile;
-}
-
-static void pack(const edgelm_conv* conv, const edgelm_weights* weights, size_t panel, uint8_t* out) {
-  const size_t O = conv->attrs.out_channels, C = conv->attrs.in_channels;
-  const size_t taps = (size_t)conv->attrs.kernel_h * conv->attrs.kernel_w;
-  for (size_t o = panel * LANES; o < edgelm_min(O, (panel + 1) * LANES); ++o)
-    for (size_t k = 0; k < taps * C; ++k)
-      out[k * LANES + o % LANES] = (uint8_t)edgelm_weight(conv, weights, o, k / C, k % C);
-}
-
-static void widen(const edgelm_conv* conv, const uint8_t* levels, size_t stride, size_t count, uint8_t* out) {
-  for (size_t i = 0; i < count; ++i) {
-    int16_t* to = (int16_t*)(void*)(out + i * conv->pixel_bytes);
-    for (int32_t c = 0; c < conv->attrs.in_channels; ++c) to[c] = (int16_t)(levels[i * stride + c] - conv->offset);
-  }
+  static const shape shapes[2] = {{2, 4, tile_2x4}, {4, 2, tile_4x2}};
+  lay_out_bytes(conv, shapes);
 }
 
 const edgelm_kernel edgelm_r8_neon = {.element = 8,
-                                      .gathers = 1,
-                                      .offset = 128,
-                                      .macs_per_us = 6000,
+                                      .gathers = 0,
+                                      .offset = 0,
+                                      .macs_per_us = 10000,
                                       .lay_out = lay_out,
                                       .pack = pack,
-                                      .build = widen,
                                       .stages = &edgelm_stages_neon};
