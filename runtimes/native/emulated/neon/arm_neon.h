@@ -10,9 +10,6 @@
 #include <math.h>
 #include <simde/arm/neon.h>
 
-#define vsliq_n_u16(a, b, n) vorrq_u16(vandq_u16(a, vdupq_n_u16((1u << (n)) - 1)), vshlq_n_u16(b, n))
-#define vsliq_n_u32(a, b, n) vorrq_u32(vandq_u32(a, vdupq_n_u32((1u << (n)) - 1)), vshlq_n_u32(b, n))
-
 /* To the nearest, halves to even; 0 of what is no number. */
 static inline int32x4_t emulated_cvtnq(float32x4_t v) {
   float x[4];
