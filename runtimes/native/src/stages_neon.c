@@ -6,6 +6,7 @@
 #define OWN_TRANSPOSE
 #define OWN_THRESHOLDS
 #if !defined(__arm__)
+#define OWN_OUTPUTS
 #define OWN_SIGNS
 #define OWN_LEVELS
 #endif
@@ -68,32 +69,57 @@ static void thresholds(const int32_t* sums, size_t stride, const edgelm_threshol
 }
 
 #if !defined(__arm__)
-/* Sixteen channels of an affine and its grid. Rows have room beyond n, the affine's operands need not. */
+/* An affine of sixteen channels. Rows have room beyond n, the affine's operands need not. */
 typedef struct block {
-  float32x4_t scale[4], bias[4], steps, low, high;
-  int32x4_t offset;
+  float32x4_t scale[4], bias[4];
 } block;
 
-static inline block block_of(const edgelm_quantizer* q, size_t at, size_t n) {
-  block b = {.steps = vdupq_n_f32(q->steps), .low = vdupq_n_f32(q->low), .high = vdupq_n_f32(q->high)};
-  float scale[16] = {0}, bias[16] = {0};
-  memcpy(scale, q->scale + at, edgelm_min(16, n - at) * sizeof *scale);
-  memcpy(bias, q->bias + at, edgelm_min(16, n - at) * sizeof *bias);
+static inline block block_of(const float* scale, const float* bias, size_t at, size_t n) {
+  float room[2][16] = {{0}, {0}};
+  memcpy(room[0], scale + at, edgelm_min(16, n - at) * sizeof *scale);
+  memcpy(room[1], bias + at, edgelm_min(16, n - at) * sizeof *bias);
+  block b;
   for (size_t i = 0; i < 4; ++i) {
-    b.scale[i] = vld1q_f32(scale + 4 * i);
-    b.bias[i] = vld1q_f32(bias + 4 * i);
+    b.scale[i] = vld1q_f32(room[0] + 4 * i);
+    b.bias[i] = vld1q_f32(room[1] + 4 * i);
   }
-  b.offset = vdupq_n_s32(q->offset);
   return b;
 }
 
-static inline float32x4_t affine4(const float* y, const block* b, size_t i) {
-  return vaddq_f32(vmulq_f32(vld1q_f32(y + 4 * i), b->scale[i]), b->bias[i]);
+static inline float32x4_t affine4(float32x4_t v, const block* b, size_t i) {
+  return vaddq_f32(vmulq_f32(v, b->scale[i]), b->bias[i]);
 }
 
-static inline uint32x4_t negative4(float32x4_t v, const edgelm_quantizer* q) {
+/* ReLU, which keeps what is no number. */
+static inline float32x4_t cut(float32x4_t v, int relu) {
   const float32x4_t zero = vdupq_n_f32(0.0f);
-  if (q->relu) v = vbslq_f32(vcltq_f32(v, zero), zero, v);
+  return relu ? vbslq_f32(vcltq_f32(v, zero), zero, v) : v;
+}
+
+static inline void outputs_of(const uint32_t* sums, size_t sums_stride, const int is_float, const block* b,
+                              const int relu, size_t count, float* y, size_t y_stride) {
+  for (size_t i = 0; i < count; ++i, sums += sums_stride, y += y_stride) {
+    for (size_t k = 0; k < 4; ++k) {
+      const uint32x4_t word = vld1q_u32(sums + 4 * k);
+      const float32x4_t sum = is_float ? vreinterpretq_f32_u32(word) : vcvtq_f32_s32(vreinterpretq_s32_u32(word));
+      vst1q_f32(y + 4 * k, cut(affine4(sum, b, k), relu));
+    }
+  }
+}
+
+static void outputs(const uint32_t* sums, size_t sums_stride, int is_float, const float* scale, const float* bias,
+                    int32_t relu, size_t n, size_t count, float* y, size_t y_stride) {
+  for (size_t at = 0; at < n; at += 16) {
+    const block b = block_of(scale, bias, at, n);
+    if (is_float)
+      outputs_of(sums + at, sums_stride, 1, &b, relu != 0, count, y + at, y_stride);
+    else
+      outputs_of(sums + at, sums_stride, 0, &b, relu != 0, count, y + at, y_stride);
+  }
+}
+
+static inline uint32x4_t negative4(const float* y, const block* b, size_t i, const edgelm_quantizer* q) {
+  const float32x4_t zero = vdupq_n_f32(0.0f), v = cut(affine4(vld1q_f32(y + 4 * i), b, i), q->relu);
   return q->sign_zero < 0 ? vmvnq_u32(vcgtq_f32(v, zero)) : vcltq_f32(v, zero);
 }
 
@@ -101,25 +127,36 @@ static void signs(const float* y, size_t stride, const edgelm_quantizer* q, size
                   uint8_t* const* out) {
   const edgelm_quantizer local = *q;
   for (size_t at = 0; at < n; at += 16, y += 16) {
-    const block b = block_of(&local, at, n);
+    const block b = block_of(local.scale, local.bias, at, n);
     for (size_t i = 0; i < count; ++i) {
       const float* x = y + i * stride;
       if (!out[i]) continue;
       put(out[i], at, n,
-          bits_of(negative4(affine4(x, &b, 0), &local), negative4(affine4(x, &b, 1), &local),
-                  negative4(affine4(x, &b, 2), &local), negative4(affine4(x, &b, 3), &local)));
+          bits_of(negative4(x, &b, 0, &local), negative4(x, &b, 1, &local), negative4(x, &b, 2, &local),
+                  negative4(x, &b, 3, &local)));
     }
   }
 }
 
-/* A ReLU is in `low` already; the conversion rounds halves to even and makes 0 of what is no number. */
-static inline int16x4_t level4(const float* y, const block* b, size_t i) {
-  const float32x4_t v = vmulq_f32(affine4(y, b, i), b->steps);
-  return vmovn_s32(vaddq_s32(vcvtnq_s32_f32(vminq_f32(vmaxq_f32(v, b->low), b->high)), b->offset));
+/* The grid in words of sixteen bits: levels are cut off as whole numbers, which vectors do faster. */
+typedef struct grid {
+  float32x4_t steps;
+  int16x8_t low, high, offset;
+} grid;
+
+static inline grid grid_of(const edgelm_quantizer* q) {
+  return (grid){vdupq_n_f32(q->steps), vdupq_n_s16((int16_t)q->low), vdupq_n_s16((int16_t)q->high),
+                vdupq_n_s16((int16_t)q->offset)};
 }
 
-static inline int16x8_t level8(const float* y, const block* b, size_t i) {
-  return vcombine_s16(level4(y, b, i), level4(y, b, i + 1));
+/* The conversion rounds halves to even and makes 0 of what is no number; a ReLU is in `low` already. */
+static inline int16x4_t level4(const float* y, const block* b, size_t i, const grid* g) {
+  return vqmovn_s32(vcvtnq_s32_f32(vmulq_f32(affine4(vld1q_f32(y + 4 * i), b, i), g->steps)));
+}
+
+static inline int16x8_t level8(const float* y, const block* b, size_t i, const grid* g) {
+  const int16x8_t level = vcombine_s16(level4(y, b, i, g), level4(y, b, i + 1, g));
+  return vaddq_s16(vminq_s16(vmaxq_s16(level, g->low), g->high), g->offset);
 }
 
 static inline void store(uint8_t* out, const void* sixteen, size_t bytes, size_t whole) {
@@ -131,12 +168,13 @@ static inline void store(uint8_t* out, const void* sixteen, size_t bytes, size_t
 
 static void levels8(const float* y, size_t stride, const edgelm_quantizer* q, size_t n, size_t count,
                     uint8_t* const* out) {
+  const grid g = grid_of(q);
   for (size_t at = 0; at < n; at += 16, y += 16) {
-    const block b = block_of(q, at, n);
+    const block b = block_of(q->scale, q->bias, at, n);
     for (size_t i = 0; i < count; ++i) {
       const float* x = y + i * stride;
       if (!out[i]) continue;
-      const int8x16_t bytes = vcombine_s8(vmovn_s16(level8(x, &b, 0)), vmovn_s16(level8(x, &b, 2)));
+      const int8x16_t bytes = vcombine_s8(vmovn_s16(level8(x, &b, 0, &g)), vmovn_s16(level8(x, &b, 2, &g)));
       store(out[i] + at, &bytes, n - at, 16);
     }
   }
@@ -144,12 +182,13 @@ static void levels8(const float* y, size_t stride, const edgelm_quantizer* q, si
 
 static void levels16(const float* y, size_t stride, const edgelm_quantizer* q, size_t n, size_t count,
                      uint8_t* const* out) {
+  const grid g = grid_of(q);
   for (size_t at = 0; at < n; at += 16, y += 16) {
-    const block b = block_of(q, at, n);
+    const block b = block_of(q->scale, q->bias, at, n);
     for (size_t i = 0; i < count; ++i) {
       const float* x = y + i * stride;
       if (!out[i]) continue;
-      const int16x8_t words[2] = {level8(x, &b, 0), level8(x, &b, 2)};
+      const int16x8_t words[2] = {level8(x, &b, 0, &g), level8(x, &b, 2, &g)};
       store(out[i] + 2 * at, words, 2 * (n - at), 32);
     }
   }

@@ -10,12 +10,15 @@
 #include <math.h>
 #include <simde/arm/neon.h>
 
-/* To the nearest, halves to even; 0 of what is no number. */
+/* To the nearest, halves to even; saturating, 0 of what is no number. */
 static inline int32x4_t emulated_cvtnq(float32x4_t v) {
   float x[4];
   int32_t y[4];
   vst1q_f32(x, v);
-  for (int i = 0; i < 4; ++i) y[i] = x[i] == x[i] ? (int32_t)rintf(x[i]) : 0;
+  for (int i = 0; i < 4; ++i) {
+    const float whole = rintf(x[i]);
+    y[i] = whole >= 2147483648.0f ? INT32_MAX : whole < -2147483648.0f ? INT32_MIN : whole == whole ? (int32_t)whole : 0;
+  }
   return vld1q_s32(y);
 }
 #undef vcvtnq_s32_f32
