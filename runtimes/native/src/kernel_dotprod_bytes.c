@@ -11,17 +11,11 @@ static inline int8x16_t weights_at(const uint8_t* p, size_t vector) {
 
 static inline int8x16_t levels(uint8x16_t bytes, uint8x16_t flip) { return vreinterpretq_s8_u8(veorq_u8(bytes, flip)); }
 
-static inline uint8x16_t four_levels(const uint8_t* p) {
-  uint32_t word;
-  memcpy(&word, p, sizeof word);
-  return vreinterpretq_u8_u32(vdupq_n_u32(word));
-}
-
 /* One of four steps. */
-#define STEP(P, B, LANE)                                                            \
-  EACH(b, B) {                                                                      \
-    const int8x16_t w = weights_at(panel, LANE * B + b);                            \
-    EACH(p, P) total[p * B + b] = vdotq_laneq_s32(total[p * B + b], w, a[p], LANE); \
+#define STEP(P, B, LANE)                                                          \
+  {EACH(b, B){const int8x16_t w = weights_at(panel, LANE * B + b);                \
+  EACH(p, P) total[p * B + b] = vdotq_laneq_s32(total[p * B + b], w, a[p], LANE); \
+  }                                                                               \
   }
 
 /* P pixels times B vectors of filters, four steps at a time while there are as many. */
@@ -35,19 +29,19 @@ static inline uint8x16_t four_levels(const uint8_t* p) {
     panel += 16 * B;                                                                                          \
     for (size_t run = 0; run < conv->runs; ++run) {                                                           \
       const uint8_t* x[P];                                                                                    \
+      int8x16_t a[P];                                                                                         \
       EACH(p, P) x[p] = runs[run] + offsets[p];                                                               \
       size_t at = 0;                                                                                          \
       for (; at + 4 <= conv->steps; at += 4, panel += 64 * B) {                                               \
-        int8x16_t a[P];                                                                                       \
         EACH(p, P) a[p] = levels(vld1q_u8(x[p] + 4 * at), flip);                                              \
         STEP(P, B, 0) STEP(P, B, 1) STEP(P, B, 2) STEP(P, B, 3)                                               \
       }                                                                                                       \
-      for (; at < conv->steps; ++at, panel += 16 * B) {                                                       \
-        EACH(p, P) {                                                                                          \
-          const int8x16_t a = levels(four_levels(x[p] + 4 * at), flip);                                       \
-          EACH(b, B) total[p * B + b] = vdotq_s32(total[p * B + b], weights_at(panel, b), a);                 \
-        }                                                                                                     \
-      }                                                                                                       \
+      if (at == conv->steps) continue;                                                                        \
+      EACH(p, P) a[p] = levels(vld1q_u8(x[p] + 4 * at), flip);                                                \
+      STEP(P, B, 0)                                                                                           \
+      if (conv->steps - at > 1) STEP(P, B, 1)                                                                 \
+      if (conv->steps - at > 2) STEP(P, B, 2)                                                                 \
+      panel += 16 * B * (conv->steps - at);                                                                   \
     }                                                                                                         \
     EACH(p, P) EACH(b, B) vst1q_u32(sums + p * stride + b * VECTOR, vreinterpretq_u32_s32(total[p * B + b])); \
   }

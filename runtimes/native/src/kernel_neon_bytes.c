@@ -39,10 +39,12 @@ static inline int32x4_t multiply_add(int32x4_t sum, int8x8_t w, int8x8_t a) { re
         EACH(p, P) a[p] = vreinterpret_u16_u8(veor_u8(vld1_u8(x[p] + 2 * at), flip));                         \
         STEP(P, B, 0) STEP(P, B, 1) STEP(P, B, 2) STEP(P, B, 3)                                               \
       }                                                                                                       \
-      for (; at < conv->steps; ++at, panel += 8 * B) {                                                        \
-        EACH(p, P) a[p] = vreinterpret_u16_u8(veor_u8(vld1_u8(x[p] + 2 * at), flip));                         \
-        STEP(P, B, 0)                                                                                         \
-      }                                                                                                       \
+      if (at == conv->steps) continue;                                                                        \
+      EACH(p, P) a[p] = vreinterpret_u16_u8(veor_u8(vld1_u8(x[p] + 2 * at), flip));                           \
+      STEP(P, B, 0)                                                                                           \
+      if (conv->steps - at > 1) STEP(P, B, 1)                                                                 \
+      if (conv->steps - at > 2) STEP(P, B, 2)                                                                 \
+      panel += 8 * B * (conv->steps - at);                                                                    \
     }                                                                                                         \
     EACH(p, P) EACH(b, B) vst1q_u32(sums + p * stride + b * VECTOR, vreinterpretq_u32_s32(total[p * B + b])); \
   }
