@@ -1,8 +1,8 @@
 /* The steps around the tiles, on rows of channels: affines, quantizers, pooling. Plain loops, compiled once for each
  * instruction set by the file stages_*.c that includes stages.inc; scalar is the reference.
  *
- * n = channels of a row, count = rows. Rows to write are given by pointers, of which NULL ones are left out. Rows with a
- * stride have room for n rounded up to 16.
+ * n = channels of a row, count = rows. Rows to write are given by pointers, of which NULL ones are left out. Rows with
+ * a stride have room for n rounded up to 16.
  */
 #ifndef EDGELM_STAGES_H
 #define EDGELM_STAGES_H

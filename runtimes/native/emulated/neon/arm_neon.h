@@ -17,7 +17,10 @@ static inline int32x4_t emulated_cvtnq(float32x4_t v) {
   vst1q_f32(x, v);
   for (int i = 0; i < 4; ++i) {
     const float whole = rintf(x[i]);
-    y[i] = whole >= 2147483648.0f ? INT32_MAX : whole < -2147483648.0f ? INT32_MIN : whole == whole ? (int32_t)whole : 0;
+    y[i] = whole >= 2147483648.0f   ? INT32_MAX
+           : whole < -2147483648.0f ? INT32_MIN
+           : whole == whole         ? (int32_t)whole
+                                    : 0;
   }
   return vld1q_s32(y);
 }
