@@ -58,6 +58,7 @@ static int take(edgelm_conv* conv, const edgelm_operands* given) {
   const int padded = a->pad_top || a->pad_left || a->pad_bottom || a->pad_right;
   const int border = padded && conv->kind == EDGELM_B1 && conv->planes == 1;
   /* 1 and -0 change no value at all, not even -0, so that an absent operand needs no code of its own. */
+  conv->plain = !given->in_scale && !a->pre_relu;
   conv->in_scale = operand(given->in_scale, C, C, 1.0f);
   conv->in_bias = operand(given->in_bias, C, C, -0.0f);
   conv->out_scale = operand(given->out_scale, O, width, 1.0f);
@@ -94,6 +95,7 @@ int edgelm_conv_init(edgelm_conv* conv, const edgelm_qconv_attrs* attrs, const e
   const int per_tap = attrs->dilation_w > 1 && attrs->kernel_w > 1;
   conv->runs = (size_t)attrs->kernel_h * (per_tap ? attrs->kernel_w : 1);
   conv->run_taps = per_tap ? 1 : attrs->kernel_w;
+  conv->sum_bits = 32;
   kernel->lay_out(conv);
   conv->panels = (attrs->out_channels + conv->lanes - 1) / conv->lanes;
   if (!take(conv, operands)) return 0;

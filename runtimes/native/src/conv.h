@@ -6,17 +6,18 @@
  * A kernel computes tiles: `pixels` output pixels times one panel of `lanes` output channels. For one output pixel the
  * weights of a filter fall into `runs`: stretches of (kernel_w, C) levels that lie one behind the other in the input
  * row, one run per kernel row; with a horizontal dilation, one run per tap. Within a run a kernel makes `steps` equal
- * steps. How levels and weights lie in memory is the kernel's own business, but for the levels it is one of two:
+ * steps. How weights lie in memory is the kernel's own business; the levels it finds in one of three ways:
  *
- *   gathers 0   the tile reads the image itself: dense (H + pads, W + pads, pixel_bytes), levels in `element` bits,
- *               channels innermost and without gaps but for the padding of a pixel to pixel_bytes; b1: words of 32
- *               channels, bit 1 is -1, bits beyond C are 0; with two planes each word of signs is followed by a word
- *               of masks (1: not zero). Padding pixels hold level 0, which is `offset`; for b1 zero bits, and the
- *               driver mends the sums (see `border`).
- *   gathers 1   a job prepares the pixels it needs, pixel_bytes each: `build` makes them from C levels (or, where
- *               build is NULL, they are the levels themselves). Padding pixels are built from level 0.
+ *   image     the tile reads the image itself: dense (H + pads, W + pads, pixel_bytes), levels in `element` bits,
+ *             channels innermost and without gaps but for the padding of a pixel to pixel_bytes; b1: words of 32
+ *             channels, bit 1 is -1, bits beyond C are 0; with two planes each word of signs is followed by a word of
+ *             masks (1: not zero). Padding pixels hold level 0, which is `offset`; for b1 zero bits, and the driver
+ *             mends the sums (see `border`).
+ *   build     a job makes the pixels it needs, pixel_bytes each, from such an image of whole numbers.
+ *   floats    (`element` 32) there is no image: a job gathers the pixels it needs from the values' floats, through the
+ *             input affine, and `build`, if there is one, makes pixel_bytes of each; padding pixels are zeros.
  *
- * Bytes beyond the last pixel may be read (64 of them), never used.
+ * Bytes beyond the last pixel may be read (EDGELM_SLACK of them), never used.
  */
 #ifndef EDGELM_CONV_H
 #define EDGELM_CONV_H
@@ -30,7 +31,7 @@
 enum {
   EDGELM_MAX_LANES = 128,
   EDGELM_MAX_PIXELS = 16,
-  EDGELM_SLACK = 64, /* bytes that may be read beyond any buffer */
+  EDGELM_SLACK = 128, /* bytes that may be read beyond any buffer */
 };
 
 /* What the convolution multiplies. Low-bit weights (1 or 2 bits): f32 floats, i16 levels of up to 14 bits, i8 of up to
@@ -49,10 +50,15 @@ extern const char* const edgelm_kind_names[EDGELM_KINDS];
 
 typedef struct edgelm_conv edgelm_conv;
 
-/* The final sums of a tile: int32, or float for f32 and r32. sums[p * stride + lane] for `conv->pixels` pixels.
+/* The final sums of a tile: int32, or float for f32 and r32, or int16 where conv->sum_bits says so; the one of a pixel
+ * and a lane is element p * stride + lane, for `conv->pixels` pixels; `sums` lies at such an element.
  * runs: conv->runs pointers to the first byte that offset 0 sees; offsets: bytes to add for each pixel, >= 0. */
 typedef void edgelm_tile(const edgelm_conv* conv, const uint8_t* const* runs, const int32_t* offsets,
                          const uint8_t* panel, uint32_t* sums, size_t stride);
+
+/* The same for all pixels of a chunk, `count` of them and up to the next multiple of conv->pixels. */
+typedef void edgelm_tiles(const edgelm_conv* conv, const uint8_t* const* runs, const int32_t* offsets, size_t count,
+                          const uint8_t* panel, void* sums, size_t stride);
 
 /* The file's weights. */
 typedef struct edgelm_weights {
@@ -68,15 +74,16 @@ struct edgelm_stages; /* the steps around the tiles, compiled for an instruction
 
 typedef struct edgelm_kernel {
   int32_t element;     /* bits of a level: 1, 8, 16 or 32 */
-  int32_t gathers;     /* see above */
   int32_t offset;      /* 8-bit elements hold level + offset where levels may be negative; -1: level - low */
   int32_t macs_per_us; /* roughly; cuts the work into jobs */
-  /* Sets pixel_bytes, steps, lanes, pixels, panel_bytes, expanded_bytes (0 without expand) and tile from the rest. */
+  /* Sets pixel_bytes, steps, lanes, pixels, panel_bytes, expanded_bytes (0 without expand) and tile from the rest;
+   * also sum_bits, which are 32 before, where sums fit 16. */
   void (*lay_out)(edgelm_conv* conv);
   /* Fills the panel's resident weights, all zero before; also of lanes beyond O and channels beyond C, which count 0.
    */
   void (*pack)(const edgelm_conv* conv, const edgelm_weights* weights, size_t panel, uint8_t* out);
-  /* Makes `count` pixels of levels (`stride` bytes apart, zero from C on for at least 64 bytes) into prepared ones. */
+  /* NULL, or see above: makes `count` pixels of levels, `stride` bytes apart, into prepared ones. From C on to a
+   * multiple of 32 channels levels are zero bytes. */
   void (*build)(const edgelm_conv* conv, const uint8_t* levels, size_t stride, size_t count, uint8_t* out);
   /* NULL, or: the form that the tile reads, made anew for each run into expanded_bytes of scratch. */
   void (*expand)(const edgelm_conv* conv, const uint8_t* panel, uint8_t* out);
@@ -94,12 +101,14 @@ struct edgelm_conv {
   size_t runs, run_taps;
   /* Set by lay_out. */
   size_t pixel_bytes, steps, panel_bytes, expanded_bytes;
-  int32_t lanes, pixels;
+  int32_t lanes, pixels, sum_bits;
   edgelm_tile* tile;
+  edgelm_tiles* tiles; /* NULL, or what spares a call for each tile */
   /* Set by edgelm_conv_init. */
   size_t panels;
   uint8_t* weights;            /* (panels, panel_bytes) */
   float *in_scale, *in_bias;   /* (in_channels) */
+  int32_t plain;               /* 1: they change nothing, and there is no ReLU before the convolution */
   float *out_scale, *out_bias; /* (panels * lanes) */
   int32_t* border; /* b1 with one plane and padding: (kernel_h * kernel_w, panels * lanes) sums of the tap's weights,
                       which zero bits outside the image add; the driver subtracts them. NULL else. */
@@ -126,6 +135,14 @@ int edgelm_check(const edgelm_qconv_attrs* attrs, const uint8_t* weight, size_t 
 /* The best kernel for the attributes at most as good as `isa` (NULL: EDGELM_ISA, else any able one). */
 const edgelm_kernel* edgelm_find_kernel(const edgelm_qconv_attrs* attrs, const char* isa, edgelm_kind* kind,
                                         const char** found, char* error, size_t error_size);
+
+/* Whether jobs prepare pixels, and the bytes of a pixel in its image. */
+static inline int edgelm_prepares(const edgelm_conv* conv) {
+  return conv->kernel->element == 32 || conv->kernel->build;
+}
+static inline size_t edgelm_image_pixel(const edgelm_conv* conv) {
+  return conv->kernel->build ? (size_t)conv->attrs.in_channels * conv->kernel->element / 8 : conv->pixel_bytes;
+}
 
 static inline size_t edgelm_min(size_t a, size_t b) { return a < b ? a : b; }
 static inline size_t edgelm_max(size_t a, size_t b) { return a > b ? a : b; }

@@ -42,7 +42,6 @@ void edgelm_graph_free(edgelm_graph* graph) {
   free(graph->floats);
   free(graph->image);
   free(graph->first_part);
-  free(graph->parts);
   free(graph->thresholds);
   free(graph);
 }

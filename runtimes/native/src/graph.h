@@ -1,5 +1,6 @@
 /* A graph: the program as it was read, and the steps that run it. graph_read.c reads and checks programs, graph_make.c
- * makes steps of them, graph_plan.c lays out memory for given sizes, graph_run.c runs the steps and step_run.c a step.
+ * makes steps of them, graph_order.c says which
+ * steps wait for which, graph_plan.c lays out memory for given sizes, graph_run.c runs the steps and step_run.c a step.
  *
  * A value is what an input or a node makes. Convolutions, inputs and sums are made by a step each; the pooling or
  * upsampling of such a value is only another way (`edgelm_way`) in which the same step hands it on.
@@ -37,6 +38,9 @@ typedef struct edgelm_sink {
   edgelm_thresholds below; /* at NULL: none */
 } edgelm_sink;
 
+/* How many steps may begin, counted from the oldest that has not ended. Memory is not used again for as many steps. */
+enum { EDGELM_AHEAD = 16 };
+
 typedef enum edgelm_step_kind { EDGELM_STEP_LOAD, EDGELM_STEP_MOVE, EDGELM_STEP_CONV } edgelm_step_kind;
 
 typedef struct edgelm_step {
@@ -45,17 +49,18 @@ typedef struct edgelm_step {
   int32_t value;  /* what it makes before any way; for a load or a move of one value, that value */
   int32_t pooled; /* 1: pixels go in squares of four */
   int32_t first_sink, sinks;
-  int32_t expanded;     /* buffer or -1 */
+  int32_t expanded; /* buffer or -1 */
+  uint32_t after;   /* bit k: waits for the end of the step k + 1 before it; older ones than EDGELM_AHEAD have ended */
   int32_t first_buffer; /* head of the list of those that begin to live here; -1: none */
 } edgelm_step;
 
 /* Memory for a while: from the step that first writes it to the last that reads it. */
-typedef enum edgelm_buffer_kind { EDGELM_FLOATS, EDGELM_IMAGE, EDGELM_PART, EDGELM_EXPANDED } edgelm_buffer_kind;
+typedef enum edgelm_buffer_kind { EDGELM_FLOATS, EDGELM_IMAGE, EDGELM_EXPANDED } edgelm_buffer_kind;
 
 typedef struct edgelm_buffer {
   edgelm_buffer_kind kind;
-  int32_t value;    /* floats, part */
-  int32_t node;     /* image, part, expanded: the convolution that reads it */
+  int32_t value;    /* of floats */
+  int32_t node;     /* image, expanded: the convolution that reads it */
   int32_t from, to; /* steps */
   int32_t next;     /* that begins to live at the same step; -1: none */
 } edgelm_buffer;
@@ -70,11 +75,10 @@ struct edgelm_graph {
   edgelm_step* step;
   edgelm_sink* sink;
   edgelm_buffer* buffer;
-  int32_t* floats;     /* (values) buffer of a value's floats, -1: none */
-  int32_t* image;      /* (nodes) buffer of a convolution's dense image, -1: none */
-  int32_t* first_part; /* (nodes) where its parts stand in `parts`; (sum of all x) buffers of their levels, -1 */
-  int32_t* parts;
-  int32_t part_count;
+  int32_t* floats;             /* (values) buffer of a value's floats, -1: none */
+  int32_t* image;              /* (nodes) buffer of a convolution's dense image, -1: none */
+  int32_t* first_part;         /* (nodes) the number of its first x among those of all nodes */
+  int32_t part_count;          /* all of them */
   void* thresholds;            /* one block for all sinks */
   const edgelm_stages* stages; /* for steps without a convolution */
 };
@@ -125,9 +129,12 @@ int edgelm_graph_read(edgelm_graph* graph, size_t words, const uint8_t* data, si
 /* graph_make.c: 0, or -1 where memory is out. */
 int edgelm_graph_make(edgelm_graph* graph);
 
-/* threshold.c: the sum below (or from) which a part of the consumer's input is negative, for each channel; 0 where
- * that is not one whole number. */
-int edgelm_find_thresholds(const edgelm_conv* maker, const edgelm_conv* consumer, int32_t channel, int32_t* at,
+/* graph_order.c: fills `after` of all steps; 0, or -1 where memory is out. */
+int edgelm_graph_order(edgelm_graph* graph);
+
+/* threshold.c: the sum below (or from) which a part of the consumer's input is negative, for each channel, in as
+ * many bits as sums have; 0 where that is not one whole number. */
+int edgelm_find_thresholds(const edgelm_conv* maker, const edgelm_conv* consumer, int32_t channel, void* at,
                            uint16_t* flip);
 
 /* graph_plan.c: bytes of scratch, or 0 and a sentence. The plan itself lies at the beginning of scratch and takes at
@@ -138,36 +145,9 @@ size_t edgelm_run_bytes(const edgelm_graph* graph);
 size_t edgelm_plan_make(edgelm_plan* plan, const edgelm_graph* graph, const edgelm_tensor* inputs, int32_t threads,
                         void* scratch, char* error, size_t error_size);
 
-/* step_run.c: one job of a step; `worker`: memory of plan.worker_bytes. */
-void edgelm_step_job(const edgelm_run* run, int32_t step, int32_t job, uint8_t* worker);
-size_t edgelm_worker_bytes(const edgelm_conv* conv, int32_t channels, int32_t strip);
+/* step_run.c: `count` jobs of a step, from `job` on; `worker`: memory of plan.worker_bytes. */
+void edgelm_step_jobs(const edgelm_run* run, int32_t step, int32_t job, int32_t count, uint8_t* worker);
+size_t edgelm_worker_bytes(const edgelm_conv* conv, int32_t channels, int32_t strip, int32_t sinks);
 void edgelm_expand_job(const edgelm_run* run, int32_t step, int32_t job);
-
-/* sink.c: what a chunk of pixels is handed on to. */
-enum { EDGELM_CHUNK = 48 };
-
-typedef struct edgelm_chunk {
-  const edgelm_run* run;
-  const edgelm_step* step;
-  const edgelm_conv* conv; /* NULL: a load or a move, `floats` alone */
-  size_t count, channels;
-  const uint32_t* sums; /* (count, stride) of a convolution */
-  float* floats;        /* (count, stride) */
-  void* pooled;         /* room for (count / 4, stride) */
-  size_t stride;
-  int32_t y[EDGELM_CHUNK], x[EDGELM_CHUNK]; /* -1: no pixel; pooled: four by four a square */
-} edgelm_chunk;
-
-void edgelm_sink_chunk(edgelm_chunk* chunk);
-
-/* Clears what nobody writes of the images that the step is first to write, for these rows of its output. */
-void edgelm_sink_clear(const edgelm_run* run, const edgelm_step* step, int32_t first_row, int32_t end_row);
-
-/* Where a part's levels or a value's floats lie: the byte of the pixel (0, 0), from pixel to pixel, from row to row. */
-typedef struct edgelm_place {
-  uint8_t* at;
-  size_t pixel, row;
-} edgelm_place;
-edgelm_place edgelm_place_floats(const edgelm_run* run, int32_t value);
 
 #endif

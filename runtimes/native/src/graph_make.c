@@ -16,7 +16,7 @@ static int pools(const edgelm_graph* graph, int32_t value) {
   if (node->op == EDGELM_OP_ADD) return 1;
   if (node->op != EDGELM_OP_CONV) return 0;
   const edgelm_conv* conv = &graph->conv[node->conv];
-  return !conv->kernel->gathers || edgelm_is_flat(conv);
+  return !edgelm_prepares(conv) || edgelm_is_flat(conv);
 }
 
 static int is_made(const edgelm_graph* graph, int32_t value) {
@@ -48,12 +48,10 @@ static void add_buffers(edgelm_graph* graph) {
     const edgelm_conv* conv = node->op == EDGELM_OP_CONV ? &graph->conv[node->conv] : NULL;
     const int floats = reads_floats(graph, node);
     graph->first_part[n] = part;
-    graph->image[n] = conv && !conv->kernel->gathers ? add_buffer(graph, EDGELM_IMAGE, -1, n) : -1;
+    graph->image[n] = conv && !floats ? add_buffer(graph, EDGELM_IMAGE, -1, n) : -1;
     for (int32_t i = 0; i < node->count; ++i, ++part) {
       const int32_t v = node->x[i];
-      graph->parts[part] = -1;
       if (floats && graph->floats[v] < 0) graph->floats[v] = add_buffer(graph, EDGELM_FLOATS, v, -1);
-      if (conv && conv->kernel->gathers && !floats) graph->parts[part] = add_buffer(graph, EDGELM_PART, v, n);
     }
     if (node->residual >= 0 && graph->floats[node->residual] < 0)
       graph->floats[node->residual] = add_buffer(graph, EDGELM_FLOATS, node->residual, -1);
@@ -108,7 +106,7 @@ static void add_sinks(edgelm_graph* graph, edgelm_step* step, int32_t value, edg
       sink.kind = EDGELM_SINK_LEVELS;
       sink.node = n;
       sink.part = graph->first_part[n] + i;
-      sink.buffer = graph->image[n] >= 0 ? graph->image[n] : graph->parts[sink.part];
+      sink.buffer = graph->image[n];
       add_sink(graph, step, sink);
     }
   }
@@ -116,7 +114,7 @@ static void add_sinks(edgelm_graph* graph, edgelm_step* step, int32_t value, edg
 
 static edgelm_step* add_step(edgelm_graph* graph, edgelm_step_kind kind, int32_t node, int32_t value) {
   edgelm_step* step = &graph->step[graph->steps++];
-  *step = (edgelm_step){kind, node, value, 0, graph->sinks, 0, -1, -1};
+  *step = (edgelm_step){kind, node, value, 0, graph->sinks, 0, -1, 0, -1};
   return step;
 }
 
@@ -143,7 +141,6 @@ static void add_node(edgelm_graph* graph, int32_t n) {
   }
   if (node->residual >= 0) touch(graph, graph->floats[node->residual], index);
   touch(graph, graph->image[n], index);
-  for (int32_t i = 0; conv && i < node->count; ++i) touch(graph, graph->parts[graph->first_part[n] + i], index);
   if (conv && graph->conv[node->conv].kernel->expand) {
     step->expanded = add_buffer(graph, EDGELM_EXPANDED, -1, n);
     touch(graph, step->expanded, index);
@@ -179,8 +176,7 @@ static int add_thresholds(edgelm_graph* graph) {
         total += pass ? 0 : bytes;
         if (!pass) continue;
         uint16_t* flip = (uint16_t*)(void*)(at + width * 4);
-        if (edgelm_find_thresholds(maker, consumer, channel, (int32_t*)(void*)at, flip))
-          sink->below = (edgelm_thresholds){(const int32_t*)(const void*)at, flip};
+        if (edgelm_find_thresholds(maker, consumer, channel, at, flip)) sink->below = (edgelm_thresholds){at, flip};
         at += bytes;
       }
     }
@@ -197,16 +193,14 @@ int edgelm_graph_make(edgelm_graph* graph) {
   const size_t V = (size_t)graph->values, N = (size_t)graph->nodes, parts = (size_t)graph->part_count;
   graph->step = calloc(V, sizeof *graph->step);
   graph->sink = calloc(parts + V + (size_t)graph->outputs, sizeof *graph->sink);
-  graph->buffer = calloc(V + 2 * N + parts, sizeof *graph->buffer);
+  graph->buffer = calloc(V + 2 * N, sizeof *graph->buffer);
   graph->floats = calloc(V, sizeof *graph->floats);
   graph->image = calloc(N, sizeof *graph->image);
   graph->first_part = calloc(N, sizeof *graph->first_part);
-  graph->parts = calloc(parts + 1, sizeof *graph->parts);
-  if (!graph->step || !graph->sink || !graph->buffer || !graph->floats || !graph->image || !graph->first_part ||
-      !graph->parts)
+  if (!graph->step || !graph->sink || !graph->buffer || !graph->floats || !graph->image || !graph->first_part)
     return -1;
   add_buffers(graph);
   for (int32_t i = 0; i < graph->inputs; ++i) add_carried(graph, add_step(graph, EDGELM_STEP_LOAD, -1, i));
   for (int32_t n = 0; n < graph->nodes; ++n) add_node(graph, n);
-  return add_thresholds(graph);
+  return edgelm_graph_order(graph) || add_thresholds(graph) ? -1 : 0;
 }

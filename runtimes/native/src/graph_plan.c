@@ -86,7 +86,7 @@ static int shape_values(const planner* p, const edgelm_tensor* inputs) {
 static int has_gaps(const planner* p, int32_t n) {
   const edgelm_node* node = &p->graph->node[n];
   const edgelm_conv* conv = &p->graph->conv[node->conv];
-  if (conv->pixel_bytes * 8 != (size_t)conv->attrs.in_channels * conv->kernel->element) return 1;
+  if (edgelm_image_pixel(conv) * 8 != (size_t)conv->attrs.in_channels * conv->kernel->element) return 1;
   for (int32_t i = 0; i < node->count; ++i)
     if (conv->kernel->element == 1 && p->plan->shape[node->x[i]].C % 8) return 1;
   return 0;
@@ -106,12 +106,12 @@ static size_t buffer_bytes(const planner* p, const edgelm_buffer* buffer) {
     const edgelm_shape s = shapes[node->x[0]];
     H = (size_t)s.H + conv->attrs.pad_top + conv->attrs.pad_bottom;
     W = (size_t)s.W + conv->attrs.pad_left + conv->attrs.pad_right;
-    pixel = conv->pixel_bytes;
+    pixel = edgelm_image_pixel(conv);
   } else {
     const edgelm_shape s = shapes[buffer->value];
     H = (size_t)s.H;
     W = (size_t)s.W;
-    pixel = (size_t)s.C * (conv ? (size_t)conv->kernel->element / 8 : sizeof(float));
+    pixel = (size_t)s.C * sizeof(float);
   }
   size_t bytes;
   if (__builtin_mul_overflow(H, W, &bytes) || __builtin_mul_overflow(bytes, pixel, &bytes) ||
@@ -136,9 +136,10 @@ static int lay_out_buffers(const planner* p, size_t* size, int32_t* taken) {
   size_t count = 0;
   plan->memory_bytes = 0;
   for (int32_t s = 0; s < graph->steps; ++s) {
-    size_t kept = 0; /* forget those that are read for the last time before this step */
+    size_t kept = 0; /* forget those that nobody reads any more when this step begins, which may be early */
+    const int32_t ahead = p->threads > 1 ? EDGELM_AHEAD : 0;
     for (size_t i = 0; i < count; ++i)
-      if (graph->buffer[taken[i]].to >= s) taken[kept++] = taken[i];
+      if (graph->buffer[taken[i]].to + ahead >= s) taken[kept++] = taken[i];
     count = kept;
     for (int32_t b = graph->step[s].first_buffer; b >= 0; b = graph->buffer[b].next) {
       size[b] = buffer_bytes(p, &graph->buffer[b]);
@@ -169,7 +170,7 @@ static void plan_step(const planner* p, int32_t index, size_t* worker_bytes) {
     const edgelm_qconv_attrs* a = &conv->attrs;
     const double taps = (double)a->kernel_h * a->kernel_w * a->in_channels;
     microseconds += taps * out.C * out.H * out.W / conv->kernel->macs_per_us;
-    if (conv->kernel->gathers && !edgelm_is_flat(conv)) { /* its rows of prepared pixels stay in the level-2 cache */
+    if (edgelm_prepares(conv) && !edgelm_is_flat(conv)) { /* its rows of prepared pixels stay in the level-2 cache */
       const size_t budget = 192 << 10, rows = (size_t)(a->kernel_h - 1) * a->dilation_h + 1;
       const size_t columns = budget / (rows * conv->pixel_bytes), halo = (size_t)(a->kernel_w - 1) * a->dilation_w;
       const size_t room = columns > halo ? (columns - halo) / a->stride_w : 0, least = 2 * (size_t)conv->pixels;
@@ -177,11 +178,12 @@ static void plan_step(const planner* p, int32_t index, size_t* worker_bytes) {
     }
   }
   if (p->threads > 1 && microseconds > 10) {
-    const double wanted = microseconds / 5 < 4.0 * p->threads ? microseconds / 5 : 4.0 * p->threads;
+    const double most = conv && edgelm_prepares(conv) && !edgelm_is_flat(conv) ? 3.0 : 6.0; /* rings begin anew */
+    const double wanted = microseconds / 5 < most * p->threads ? microseconds / 5 : most * p->threads;
     plan->unit_rows = (int32_t)((units + (int32_t)wanted - 1) / (int32_t)wanted);
     plan->jobs = (units + plan->unit_rows - 1) / plan->unit_rows;
   }
-  *worker_bytes = edgelm_max(*worker_bytes, edgelm_worker_bytes(conv, out.C, plan->strip));
+  *worker_bytes = edgelm_max(*worker_bytes, edgelm_worker_bytes(conv, out.C, plan->strip, step->sinks));
 }
 
 size_t edgelm_plan_make(edgelm_plan* plan, const edgelm_graph* graph, const edgelm_tensor* inputs, int32_t threads,

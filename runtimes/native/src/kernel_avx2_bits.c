@@ -4,7 +4,6 @@
 extern const struct edgelm_stages edgelm_stages_avx2;
 
 const edgelm_kernel edgelm_b1_avx2 = {.element = 1,
-                                      .gathers = 0,
                                       .macs_per_us = 400000,
                                       .lay_out = lay_out,
                                       .pack = pack,

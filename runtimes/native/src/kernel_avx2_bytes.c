@@ -4,7 +4,6 @@
 extern const struct edgelm_stages edgelm_stages_avx2;
 
 const edgelm_kernel edgelm_i8_avx2 = {.element = 8,
-                                      .gathers = 0,
                                       .offset = 128,
                                       .macs_per_us = 150000,
                                       .lay_out = lay_out,

@@ -4,7 +4,6 @@
 extern const struct edgelm_stages edgelm_stages_avx2;
 
 const edgelm_kernel edgelm_i6_avx2 = {.element = 8,
-                                      .gathers = 1,
                                       .offset = -1,
                                       .macs_per_us = 250000,
                                       .lay_out = lay_out,

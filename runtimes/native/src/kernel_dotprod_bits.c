@@ -62,9 +62,5 @@ static void lay_out(edgelm_conv* conv) {
   lay_out_bits(conv, conv->planes == 2 ? masked : plain);
 }
 
-const edgelm_kernel edgelm_b1_dotprod = {.element = 1,
-                                         .gathers = 0,
-                                         .macs_per_us = 150000,
-                                         .lay_out = lay_out,
-                                         .pack = pack_bits,
-                                         .stages = &edgelm_stages_neon};
+const edgelm_kernel edgelm_b1_dotprod = {
+    .element = 1, .macs_per_us = 150000, .lay_out = lay_out, .pack = pack_bits, .stages = &edgelm_stages_neon};

@@ -5,7 +5,6 @@
 extern const struct edgelm_stages edgelm_stages_neon;
 
 const edgelm_kernel edgelm_i6_dotprod = {.element = 8,
-                                         .gathers = 1,
                                          .offset = -1,
                                          .macs_per_us = 100000,
                                          .lay_out = lay_out_few,
@@ -14,7 +13,6 @@ const edgelm_kernel edgelm_i6_dotprod = {.element = 8,
                                          .expand = expand,
                                          .stages = &edgelm_stages_neon};
 const edgelm_kernel edgelm_i16_dotprod = {.element = 16,
-                                          .gathers = 1,
                                           .macs_per_us = 50000,
                                           .lay_out = lay_out_many,
                                           .pack = pack,

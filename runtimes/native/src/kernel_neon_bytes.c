@@ -57,10 +57,5 @@ static void lay_out(edgelm_conv* conv) {
   lay_out_bytes(conv, shapes);
 }
 
-const edgelm_kernel edgelm_r8_neon = {.element = 8,
-                                      .gathers = 0,
-                                      .offset = 0,
-                                      .macs_per_us = 10000,
-                                      .lay_out = lay_out,
-                                      .pack = pack,
-                                      .stages = &edgelm_stages_neon};
+const edgelm_kernel edgelm_r8_neon = {
+    .element = 8, .offset = 0, .macs_per_us = 10000, .lay_out = lay_out, .pack = pack, .stages = &edgelm_stages_neon};

@@ -99,15 +99,10 @@ static void expand(const edgelm_conv* conv, const uint8_t* panel, uint8_t* out) 
 }
 
 const edgelm_kernel edgelm_f32_neon = {.element = 32,
-                                       .gathers = 1,
                                        .macs_per_us = 6000,
                                        .lay_out = lay_out,
                                        .pack = pack_bits,
                                        .expand = expand,
                                        .stages = &edgelm_stages_neon};
-const edgelm_kernel edgelm_r32_neon = {.element = 32,
-                                       .gathers = 1,
-                                       .macs_per_us = 6000,
-                                       .lay_out = lay_out,
-                                       .pack = pack_floats,
-                                       .stages = &edgelm_stages_neon};
+const edgelm_kernel edgelm_r32_neon = {
+    .element = 32, .macs_per_us = 6000, .lay_out = lay_out, .pack = pack_floats, .stages = &edgelm_stages_neon};

@@ -5,7 +5,6 @@
 extern const struct edgelm_stages edgelm_stages_neon;
 
 const edgelm_kernel edgelm_i6_neon = {.element = 8,
-                                      .gathers = 1,
                                       .offset = -1,
                                       .macs_per_us = 40000,
                                       .lay_out = lay_out_few,
@@ -14,7 +13,6 @@ const edgelm_kernel edgelm_i6_neon = {.element = 8,
                                       .expand = expand,
                                       .stages = &edgelm_stages_neon};
 const edgelm_kernel edgelm_i8_neon = {.element = 8,
-                                      .gathers = 1,
                                       .offset = -1,
                                       .macs_per_us = 20000,
                                       .lay_out = lay_out_many,
@@ -23,7 +21,6 @@ const edgelm_kernel edgelm_i8_neon = {.element = 8,
                                       .expand = expand,
                                       .stages = &edgelm_stages_neon};
 const edgelm_kernel edgelm_i16_neon = {.element = 16,
-                                       .gathers = 1,
                                        .macs_per_us = 20000,
                                        .lay_out = lay_out_many,
                                        .pack = pack,

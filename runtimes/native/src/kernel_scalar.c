@@ -158,17 +158,16 @@ static void pack_float(const edgelm_conv* conv, const edgelm_weights* weights, s
                                                         : (float)edgelm_weight(conv, weights, o, tap, c);
 }
 
-#define KERNEL(kind, bits, gather, shape, rate)                             \
+#define KERNEL(kind, bits, shape, rate)                                     \
   const edgelm_kernel edgelm_##kind##_scalar = {.element = bits,            \
-                                                .gathers = gather,          \
                                                 .offset = 128,              \
                                                 .macs_per_us = rate,        \
                                                 .lay_out = lay_out_##shape, \
                                                 .pack = pack_##shape,       \
                                                 .stages = &edgelm_stages_scalar}
-KERNEL(b1, 1, 0, b1, 5000);
-KERNEL(i8, 8, 0, int, 1000);
-KERNEL(r8, 8, 0, int, 1000);
-KERNEL(i16, 16, 1, int, 1000);
-KERNEL(f32, 32, 1, float, 2000);
-KERNEL(r32, 32, 1, float, 2000);
+KERNEL(b1, 1, b1, 5000);
+KERNEL(i8, 8, int, 1000);
+KERNEL(r8, 8, int, 1000);
+KERNEL(i16, 16, int, 1000);
+KERNEL(f32, 32, float, 2000);
+KERNEL(r32, 32, float, 2000);

@@ -4,7 +4,6 @@
 extern const struct edgelm_stages edgelm_stages_sse;
 
 const edgelm_kernel edgelm_b1_sse = {.element = 1,
-                                     .gathers = 0,
                                      .macs_per_us = 150000,
                                      .lay_out = lay_out,
                                      .pack = pack,

@@ -4,7 +4,6 @@
 extern const struct edgelm_stages edgelm_stages_sse;
 
 const edgelm_kernel edgelm_r8_sse = {.element = 8,
-                                     .gathers = 1,
                                      .offset = 128,
                                      .macs_per_us = 30000,
                                      .lay_out = lay_out_pairs,

@@ -4,7 +4,6 @@
 extern const struct edgelm_stages edgelm_stages_sse;
 
 const edgelm_kernel edgelm_i6_sse = {.element = 8,
-                                     .gathers = 1,
                                      .offset = -1,
                                      .macs_per_us = 100000,
                                      .lay_out = lay_out,

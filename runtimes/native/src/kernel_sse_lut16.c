@@ -4,7 +4,6 @@
 extern const struct edgelm_stages edgelm_stages_sse;
 
 const edgelm_kernel edgelm_i16_sse = {.element = 16,
-                                      .gathers = 1,
                                       .macs_per_us = 70000,
                                       .lay_out = lay_out,
                                       .pack = pack,

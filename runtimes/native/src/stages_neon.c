@@ -53,15 +53,15 @@ static inline void put(uint8_t* row, size_t at, size_t n, unsigned bits) {
 }
 
 static void thresholds(const int32_t* sums, size_t stride, const edgelm_thresholds* t, size_t n, size_t count,
-                       uint8_t* const* out) {
-  for (size_t at = 0; at < n; at += 16, sums += 16) {
-    const int32x4_t a = vld1q_s32(t->at + at), b = vld1q_s32(t->at + at + 4), c = vld1q_s32(t->at + at + 8),
-                    d = vld1q_s32(t->at + at + 12);
+                       uint8_t* out, size_t step) {
+  const int32_t* limits = t->at;
+  for (size_t at = 0; at < n; at += 16, sums += 16, limits += 16) {
+    const int32x4_t a = vld1q_s32(limits), b = vld1q_s32(limits + 4), c = vld1q_s32(limits + 8),
+                    d = vld1q_s32(limits + 12);
     const unsigned flip = t->flip[at / 16];
     for (size_t i = 0; i < count; ++i) {
       const int32_t* s = sums + i * stride;
-      if (!out[i]) continue;
-      put(out[i], at, n,
+      put(out + i * step, at, n,
           flip ^ bits_of(vcltq_s32(vld1q_s32(s), a), vcltq_s32(vld1q_s32(s + 4), b), vcltq_s32(vld1q_s32(s + 8), c),
                          vcltq_s32(vld1q_s32(s + 12), d)));
     }
@@ -69,7 +69,7 @@ static void thresholds(const int32_t* sums, size_t stride, const edgelm_threshol
 }
 
 #if !defined(__arm__)
-/* An affine of sixteen channels. Rows have room beyond n, the affine's operands need not. */
+/* An affine of sixteen channels. */
 typedef struct block {
   float32x4_t scale[4], bias[4];
 } block;
@@ -96,25 +96,42 @@ static inline float32x4_t cut(float32x4_t v, int relu) {
   return relu ? vbslq_f32(vcltq_f32(v, zero), zero, v) : v;
 }
 
-static inline void outputs_of(const uint32_t* sums, size_t sums_stride, const int is_float, const block* b,
-                              const int relu, size_t count, float* y, size_t y_stride) {
-  for (size_t i = 0; i < count; ++i, sums += sums_stride, y += y_stride) {
-    for (size_t k = 0; k < 4; ++k) {
-      const uint32x4_t word = vld1q_u32(sums + 4 * k);
-      const float32x4_t sum = is_float ? vreinterpretq_f32_u32(word) : vcvtq_f32_s32(vreinterpretq_s32_u32(word));
-      vst1q_f32(y + 4 * k, cut(affine4(sum, b, k), relu));
-    }
+/* Sixteen values of a row that has `some` left: the row itself, or a copy of its end. */
+static inline const void* sixteen(const void* row, size_t some, size_t element, void* room) {
+  return some >= 16 ? row : memcpy(room, row, some * element);
+}
+
+static inline float32x4_t sum4(const void* sums, edgelm_sum_kind kind, size_t i) {
+  if (kind == EDGELM_SUM_FLOAT) return vld1q_f32((const float*)sums + 4 * i);
+  if (kind == EDGELM_SUM_INT32) return vcvtq_f32_s32(vld1q_s32((const int32_t*)sums + 4 * i));
+  return vcvtq_f32_s32(vmovl_s16(vld1_s16((const int16_t*)sums + 4 * i)));
+}
+
+static inline void outputs_of(const uint8_t* sums, size_t sums_bytes, const edgelm_sum_kind kind, const block* b,
+                              int relu, size_t some, size_t count, float* y, size_t y_stride) {
+  float room[16] = {0};
+  for (size_t i = 0; i < count; ++i, sums += sums_bytes, y += y_stride) {
+    const void* x = sixteen(sums, some, kind == EDGELM_SUM_INT16 ? 2 : 4, room);
+    float* to = some >= 16 ? y : room;
+    float32x4_t v[4];
+    for (size_t k = 0; k < 4; ++k) v[k] = cut(affine4(sum4(x, kind, k), b, k), relu);
+    for (size_t k = 0; k < 4; ++k) vst1q_f32(to + 4 * k, v[k]);
+    if (some < 16) memcpy(y, room, some * sizeof *y);
   }
 }
 
-static void outputs(const uint32_t* sums, size_t sums_stride, int is_float, const float* scale, const float* bias,
+static void outputs(const void* sums, size_t sums_stride, edgelm_sum_kind kind, const float* scale, const float* bias,
                     int32_t relu, size_t n, size_t count, float* y, size_t y_stride) {
+  const size_t element = kind == EDGELM_SUM_INT16 ? 2 : 4, bytes = sums_stride * element;
   for (size_t at = 0; at < n; at += 16) {
     const block b = block_of(scale, bias, at, n);
-    if (is_float)
-      outputs_of(sums + at, sums_stride, 1, &b, relu != 0, count, y + at, y_stride);
+    const uint8_t* from = (const uint8_t*)sums + at * element;
+    if (kind == EDGELM_SUM_FLOAT)
+      outputs_of(from, bytes, EDGELM_SUM_FLOAT, &b, relu, n - at, count, y + at, y_stride);
+    else if (kind == EDGELM_SUM_INT32)
+      outputs_of(from, bytes, EDGELM_SUM_INT32, &b, relu, n - at, count, y + at, y_stride);
     else
-      outputs_of(sums + at, sums_stride, 0, &b, relu != 0, count, y + at, y_stride);
+      outputs_of(from, bytes, EDGELM_SUM_INT16, &b, relu, n - at, count, y + at, y_stride);
   }
 }
 
@@ -123,15 +140,15 @@ static inline uint32x4_t negative4(const float* y, const block* b, size_t i, con
   return q->sign_zero < 0 ? vmvnq_u32(vcgtq_f32(v, zero)) : vcltq_f32(v, zero);
 }
 
-static void signs(const float* y, size_t stride, const edgelm_quantizer* q, size_t n, size_t count,
-                  uint8_t* const* out) {
+static void signs(const float* y, size_t stride, const edgelm_quantizer* q, size_t n, size_t count, uint8_t* out,
+                  size_t step) {
   const edgelm_quantizer local = *q;
   for (size_t at = 0; at < n; at += 16, y += 16) {
     const block b = block_of(local.scale, local.bias, at, n);
+    float room[16] = {0};
     for (size_t i = 0; i < count; ++i) {
-      const float* x = y + i * stride;
-      if (!out[i]) continue;
-      put(out[i], at, n,
+      const float* x = sixteen(y + i * stride, n - at, sizeof *x, room);
+      put(out + i * step, at, n,
           bits_of(negative4(x, &b, 0, &local), negative4(x, &b, 1, &local), negative4(x, &b, 2, &local),
                   negative4(x, &b, 3, &local)));
     }
@@ -166,30 +183,30 @@ static inline void store(uint8_t* out, const void* sixteen, size_t bytes, size_t
     memcpy(out, sixteen, bytes);
 }
 
-static void levels8(const float* y, size_t stride, const edgelm_quantizer* q, size_t n, size_t count,
-                    uint8_t* const* out) {
+static void levels8(const float* y, size_t stride, const edgelm_quantizer* q, size_t n, size_t count, uint8_t* out,
+                    size_t step) {
   const grid g = grid_of(q);
   for (size_t at = 0; at < n; at += 16, y += 16) {
     const block b = block_of(q->scale, q->bias, at, n);
+    float room[16] = {0};
     for (size_t i = 0; i < count; ++i) {
-      const float* x = y + i * stride;
-      if (!out[i]) continue;
+      const float* x = sixteen(y + i * stride, n - at, sizeof *x, room);
       const int8x16_t bytes = vcombine_s8(vmovn_s16(level8(x, &b, 0, &g)), vmovn_s16(level8(x, &b, 2, &g)));
-      store(out[i] + at, &bytes, n - at, 16);
+      store(out + i * step + at, &bytes, n - at, 16);
     }
   }
 }
 
-static void levels16(const float* y, size_t stride, const edgelm_quantizer* q, size_t n, size_t count,
-                     uint8_t* const* out) {
+static void levels16(const float* y, size_t stride, const edgelm_quantizer* q, size_t n, size_t count, uint8_t* out,
+                     size_t step) {
   const grid g = grid_of(q);
   for (size_t at = 0; at < n; at += 16, y += 16) {
     const block b = block_of(q->scale, q->bias, at, n);
+    float room[16] = {0};
     for (size_t i = 0; i < count; ++i) {
-      const float* x = y + i * stride;
-      if (!out[i]) continue;
+      const float* x = sixteen(y + i * stride, n - at, sizeof *x, room);
       const int16x8_t words[2] = {level8(x, &b, 0, &g), level8(x, &b, 2, &g)};
-      store(out[i] + 2 * at, words, 2 * (n - at), 32);
+      store(out + i * step + 2 * at, words, 2 * (n - at), 32);
     }
   }
 }

@@ -47,18 +47,18 @@ static inline __m128i below(const int32_t* sums, const int32_t* at, size_t i) {
 }
 
 static void thresholds(const int32_t* sums, size_t stride, const edgelm_thresholds* t, size_t n, size_t count,
-                       uint8_t* const* out) {
-  for (size_t c = 0; c < n; c += 16, sums += 16) {
-    const int32_t* at = t->at + c;
+                       uint8_t* out, size_t step) {
+  const int32_t* at = t->at;
+  for (size_t c = 0; c < n; c += 16, sums += 16, at += 16) {
     for (size_t i = 0; i < count; ++i) {
       const int32_t* s = sums + i * stride;
-      if (!out[i]) continue;
-      put(out[i], c, n, t->flip[c / 16] ^ bits_of(below(s, at, 0), below(s, at, 1), below(s, at, 2), below(s, at, 3)));
+      put(out + i * step, c, n,
+          t->flip[c / 16] ^ bits_of(below(s, at, 0), below(s, at, 1), below(s, at, 2), below(s, at, 3)));
     }
   }
 }
 
-/* The affine's operands of sixteen channels; rows have room beyond n, they need not. */
+/* The affine's operands of sixteen channels. */
 typedef struct block {
   float scale[16], bias[16];
 } block;
@@ -68,6 +68,11 @@ static inline block block_of(const edgelm_quantizer* q, size_t at, size_t n) {
   memcpy(b.scale, q->scale + at, edgelm_min(16, n - at) * sizeof *b.scale);
   memcpy(b.bias, q->bias + at, edgelm_min(16, n - at) * sizeof *b.bias);
   return b;
+}
+
+/* Sixteen values of a row that has `some` left: the row itself, or a copy of its end. */
+static inline const float* sixteen(const float* row, size_t some, float* room) {
+  return some >= 16 ? row : memcpy(room, row, some * sizeof *row);
 }
 
 static inline __m128 affine4(const float* y, const block* b, size_t i) {
@@ -81,15 +86,15 @@ static inline __m128i negative4(const float* y, const block* b, size_t i, const 
   return _mm_castps_si128(q->sign_zero < 0 ? _mm_cmpngt_ps(v, zero) : _mm_cmplt_ps(v, zero));
 }
 
-static void signs(const float* y, size_t stride, const edgelm_quantizer* q, size_t n, size_t count,
-                  uint8_t* const* out) {
+static void signs(const float* y, size_t stride, const edgelm_quantizer* q, size_t n, size_t count, uint8_t* out,
+                  size_t step) {
   const edgelm_quantizer local = *q;
   for (size_t at = 0; at < n; at += 16, y += 16) {
     const block b = block_of(&local, at, n);
+    float room[16] = {0};
     for (size_t i = 0; i < count; ++i) {
-      const float* x = y + i * stride;
-      if (!out[i]) continue;
-      put(out[i], at, n,
+      const float* x = sixteen(y + i * stride, n - at, room);
+      put(out + i * step, at, n,
           bits_of(negative4(x, &b, 0, &local), negative4(x, &b, 1, &local), negative4(x, &b, 2, &local),
                   negative4(x, &b, 3, &local)));
     }
@@ -115,33 +120,33 @@ static inline void store(uint8_t* out, const void* sixteen, size_t bytes, size_t
     memcpy(out, sixteen, bytes);
 }
 
-static void levels8(const float* y, size_t stride, const edgelm_quantizer* q, size_t n, size_t count,
-                    uint8_t* const* out) {
+static void levels8(const float* y, size_t stride, const edgelm_quantizer* q, size_t n, size_t count, uint8_t* out,
+                    size_t step) {
   const edgelm_quantizer local = *q;
   const __m128i byte = _mm_set1_epi16(255);
   for (size_t at = 0; at < n; at += 16, y += 16) {
     const block b = block_of(&local, at, n);
+    float room[16] = {0};
     for (size_t i = 0; i < count; ++i) {
-      const float* x = y + i * stride;
-      if (!out[i]) continue;
+      const float* x = sixteen(y + i * stride, n - at, room);
       const __m128i low = _mm_and_si128(level8(x, &b, 0, &local), byte);
       const __m128i high = _mm_and_si128(level8(x, &b, 2, &local), byte);
       const __m128i bytes = _mm_packus_epi16(low, high);
-      store(out[i] + at, &bytes, n - at, 16);
+      store(out + i * step + at, &bytes, n - at, 16);
     }
   }
 }
 
-static void levels16(const float* y, size_t stride, const edgelm_quantizer* q, size_t n, size_t count,
-                     uint8_t* const* out) {
+static void levels16(const float* y, size_t stride, const edgelm_quantizer* q, size_t n, size_t count, uint8_t* out,
+                     size_t step) {
   const edgelm_quantizer local = *q;
   for (size_t at = 0; at < n; at += 16, y += 16) {
     const block b = block_of(&local, at, n);
+    float room[16] = {0};
     for (size_t i = 0; i < count; ++i) {
-      const float* x = y + i * stride;
-      if (!out[i]) continue;
+      const float* x = sixteen(y + i * stride, n - at, room);
       const __m128i words[2] = {level8(x, &b, 0, &local), level8(x, &b, 2, &local)};
-      store(out[i] + 2 * at, words, 2 * (n - at), 32);
+      store(out + i * step + 2 * at, words, 2 * (n - at), 32);
     }
   }
 }

@@ -1,10 +1,10 @@
 /* What the files of a step's job share: a worker's memory and the task at hand. step_run.c walks through the pixels,
- * step_input.c prepares the input of convolutions that do not read a dense image.
+ * step_input.c prepares the input of convolutions that do not read a dense image, step_border.c corrects their borders.
  */
 #ifndef EDGELM_STEP_H
 #define EDGELM_STEP_H
 
-#include "graph.h"
+#include "chunk.h"
 
 enum {
   GATHERED = 16,                           /* pixels whose levels are gathered before they are built */
@@ -13,12 +13,13 @@ enum {
 
 /* A worker's memory. */
 typedef struct edgelm_desk {
-  uint32_t* sums;
+  uint8_t* sums; /* conv->sum_bits each */
   float* floats;
   float* pooled;
   uint8_t* levels;
   uint8_t* prepared;
   const uint8_t** runs;
+  edgelm_port* ports;
 } edgelm_desk;
 
 typedef struct edgelm_task {
@@ -29,16 +30,15 @@ typedef struct edgelm_task {
   edgelm_desk desk;
   size_t stride, levels_stride;
   edgelm_chunk chunk;
-  /* The next pixel to take, and where the job's rows end. */
-  int32_t y, x, end, first_x, end_x;
+  edgelm_cursor cursor;
 } edgelm_task;
 
 size_t edgelm_levels_stride(const edgelm_conv* conv);
 
-/* Prepares `count` input pixels: (y[i], x[i]), or padding where y[i] < 0. */
-void edgelm_prepare(const edgelm_task* t, const int32_t* y, const int32_t* x, size_t count, uint8_t* out);
+/* Prepares `count` pixels that stand side by side in row py of the padded image, the first in its column px. */
+void edgelm_prepare(const edgelm_task* t, int32_t py, int32_t px, size_t count, uint8_t* out);
 
-/* One row of prepared pixels: padded row `py`, padded columns px .. px + columns. */
-void edgelm_prepare_row(const edgelm_task* t, int32_t py, int32_t px, size_t columns, uint8_t* out);
+/* Takes off what taps outside the image added to the chunk's sums; for convolutions with a `border`. */
+void edgelm_mend_border(const edgelm_task* t);
 
 #endif

@@ -1,9 +1,10 @@
-/* Input of a convolution that prepares its pixels: gathered from its parts, quantized where they are floats, and built.
+/* Input of a convolution that prepares its pixels: from its image of levels, or gathered from floats.
  */
 #include <string.h>
 
 #include "step.h"
 
+/* Room for a pixel's levels, and zeros behind them. */
 size_t edgelm_levels_stride(const edgelm_conv* conv) {
   return edgelm_up((size_t)conv->attrs.in_channels * conv->kernel->element / 8, 64) + 64;
 }
@@ -17,58 +18,70 @@ edgelm_place edgelm_place_floats(const edgelm_run* run, int32_t value) {
   return (edgelm_place){run->plan.memory + run->plan.offset[graph->floats[value]], pixel, row};
 }
 
-static void gather_pad(const edgelm_conv* conv, uint8_t* out) {
-  memset(out, conv->offset, (size_t)conv->attrs.in_channels * conv->kernel->element / 8);
+static void build_levels(const edgelm_task* t, int32_t py, int32_t px, size_t count, uint8_t* out) {
+  const edgelm_conv* conv = t->conv;
+  const edgelm_plan* plan = &t->run->plan;
+  const edgelm_qconv_attrs* a = &conv->attrs;
+  const size_t pixel = edgelm_image_pixel(conv);
+  const size_t width = (size_t)(a->pad_left + plan->shape[t->node->x[0]].W + a->pad_right);
+  const uint8_t* image = plan->memory + plan->offset[plan->graph->image[t->step->node]];
+  const uint8_t* from = image + ((size_t)py * width + (size_t)px) * pixel;
+  if (a->in_channels % 32 == 0) {
+    conv->kernel->build(conv, from, pixel, count, out);
+    return;
+  }
+  for (size_t first = 0, some; first < count;
+       first += some) { /* what follows a pixel is the next one: put zeros there */
+    some = edgelm_min(GATHERED, count - first);
+    for (size_t i = 0; i < some; ++i) memcpy(t->desk.levels + i * t->levels_stride, from + (first + i) * pixel, pixel);
+    conv->kernel->build(conv, t->desk.levels, t->levels_stride, some, out + first * conv->pixel_bytes);
+  }
 }
 
-/* The levels of one input pixel, channels innermost. */
-static void gather(const edgelm_task* t, int32_t y, int32_t x, uint8_t* out) {
+/* Pixels inside the image: side by side in row y, the first in column x. */
+static void gather(const edgelm_task* t, int32_t y, int32_t x, size_t count, uint8_t* out, size_t stride) {
   const edgelm_conv* conv = t->conv;
   const edgelm_plan* plan = &t->run->plan;
   const int32_t first = plan->graph->first_part[t->step->node];
   for (int32_t i = 0; i < t->node->count; ++i) {
-    const int32_t value = t->node->x[i], channel = plan->channel[first + i], C = plan->shape[value].C;
-    if (conv->kernel->element == 32) {
-      const edgelm_place from = edgelm_place_floats(t->run, value);
-      const edgelm_quantizer q = {
-          .scale = conv->in_scale + channel, .bias = conv->in_bias + channel, .relu = conv->attrs.pre_relu};
-      conv->kernel->stages->affine((const float*)(const void*)(from.at + y * from.row + x * from.pixel), &q, (size_t)C,
-                                   (float*)(void*)out + channel);
-    } else {
-      const size_t element = (size_t)conv->kernel->element / 8, bytes = C * element;
-      const uint8_t* from = plan->memory + plan->offset[plan->graph->parts[first + i]];
-      memcpy(out + channel * element, from + ((size_t)y * plan->shape[value].W + x) * bytes, bytes);
+    const int32_t value = t->node->x[i], channel = plan->channel[first + i];
+    const size_t C = (size_t)plan->shape[value].C;
+    const edgelm_place from = edgelm_place_floats(t->run, value);
+    const float* values = (const float*)(const void*)(from.at + (size_t)y * from.row + (size_t)x * from.pixel);
+    float* to = (float*)(void*)out + channel;
+    if (conv->plain && t->node->count == 1 && stride == C * sizeof(float)) {
+      memcpy(to, values, count * stride);
+      return;
     }
+    const edgelm_quantizer q = {
+        .scale = conv->in_scale + channel, .bias = conv->in_bias + channel, .relu = conv->attrs.pre_relu};
+    conv->kernel->stages->affine(values, C, &q, C, count, to, stride / sizeof(float));
   }
 }
 
-void edgelm_prepare(const edgelm_task* t, const int32_t* y, const int32_t* x, size_t count, uint8_t* out) {
+static void gather_floats(const edgelm_task* t, int32_t py, int32_t px, size_t count, uint8_t* out) {
   const edgelm_conv* conv = t->conv;
+  const edgelm_qconv_attrs* a = &conv->attrs;
+  const edgelm_shape in = t->run->plan.shape[t->node->x[0]];
+  const size_t bytes = (size_t)a->in_channels * sizeof(float);
   const size_t batch = conv->kernel->build ? GATHERED : count;
   const size_t stride = conv->kernel->build ? t->levels_stride : conv->pixel_bytes;
-  for (size_t first = 0; first < count; first += batch) {
-    const size_t some = edgelm_min(batch, count - first);
+  for (size_t first = 0, some; first < count; first += some) {
+    some = edgelm_min(batch, count - first);
     uint8_t* levels = conv->kernel->build ? t->desk.levels : out;
-    for (size_t i = 0; i < some; ++i) {
-      if (y[first + i] < 0)
-        gather_pad(conv, levels + i * stride);
-      else
-        gather(t, y[first + i], x[first + i], levels + i * stride);
-    }
+    const int32_t y = py - a->pad_top, x = px + (int32_t)first - a->pad_left, end = x + (int32_t)some;
+    int32_t from = x < 0 ? 0 : x, to = end < in.W ? end : in.W;
+    if (y < 0 || y >= in.H || from >= to) from = to = end;
+    for (int32_t i = x; i < end; ++i)
+      if (i < from || i >= to) memset(levels + (size_t)(i - x) * stride, 0, bytes);
+    if (from < to) gather(t, y, from, (size_t)(to - from), levels + (size_t)(from - x) * stride, stride);
     if (conv->kernel->build) conv->kernel->build(conv, levels, stride, some, out + first * conv->pixel_bytes);
   }
 }
 
-void edgelm_prepare_row(const edgelm_task* t, int32_t py, int32_t px, size_t columns, uint8_t* out) {
-  const edgelm_qconv_attrs* a = &t->conv->attrs;
-  const edgelm_shape in = t->run->plan.shape[t->node->x[0]];
-  int32_t y[EDGELM_CHUNK], x[EDGELM_CHUNK];
-  for (size_t first = 0; first < columns; first += EDGELM_CHUNK) {
-    const size_t some = edgelm_min(EDGELM_CHUNK, columns - first);
-    for (size_t i = 0; i < some; ++i) {
-      x[i] = px + (int32_t)(first + i) - a->pad_left;
-      y[i] = x[i] < 0 || x[i] >= in.W || py < a->pad_top || py >= a->pad_top + in.H ? -1 : py - a->pad_top;
-    }
-    edgelm_prepare(t, y, x, some, out + first * t->conv->pixel_bytes);
-  }
+void edgelm_prepare(const edgelm_task* t, int32_t py, int32_t px, size_t count, uint8_t* out) {
+  if (t->conv->kernel->element == 32)
+    gather_floats(t, py, px, count, out);
+  else
+    build_levels(t, py, px, count, out);
 }

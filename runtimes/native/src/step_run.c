@@ -8,8 +8,10 @@
 
 #include "step.h"
 
+/* Without a convolution few channels lie without gaps, so that many pixels can be one row of a stage. */
 static size_t stride_of(const edgelm_conv* conv, int32_t channels) {
-  return edgelm_up(conv ? conv->panels * conv->lanes : (size_t)channels, 16);
+  if (!conv) return channels < 16 ? (size_t)channels : edgelm_up((size_t)channels, 16);
+  return edgelm_up(conv->panels * conv->lanes, 16);
 }
 
 static size_t ring_rows(const edgelm_conv* conv) {
@@ -20,95 +22,37 @@ static size_t ring_columns(const edgelm_conv* conv, int32_t strip) {
   return (size_t)(strip - 1) * conv->attrs.stride_w + (size_t)(conv->attrs.kernel_w - 1) * conv->attrs.dilation_w + 1;
 }
 
-static size_t lay_out_desk(const edgelm_conv* conv, int32_t channels, int32_t strip, uint8_t* memory,
+static size_t lay_out_desk(const edgelm_conv* conv, int32_t channels, int32_t strip, int32_t sinks, uint8_t* memory,
                            edgelm_desk* out) {
   const size_t stride = stride_of(conv, channels);
   const size_t runs = conv ? conv->runs * sizeof(uint8_t*) : 0;
-  size_t sizes[6] = {ROOM * stride * 4, EDGELM_CHUNK * stride * 4, EDGELM_CHUNK / 4 * stride * 4, 0, 0, runs}, at[6];
-  if (conv && conv->kernel->gathers) {
+  size_t sizes[7] = {ROOM * stride * 4,
+                     EDGELM_CHUNK * stride * 4,
+                     EDGELM_CHUNK / 4 * stride * 4,
+                     0,
+                     0,
+                     runs,
+                     (size_t)sinks * sizeof(edgelm_port)},
+         at[7];
+  if (conv && edgelm_prepares(conv)) {
     sizes[3] = GATHERED * edgelm_levels_stride(conv);
     sizes[4] = edgelm_is_flat(conv) ? EDGELM_CHUNK * conv->pixel_bytes
                                     : ring_rows(conv) * ring_columns(conv, strip) * conv->pixel_bytes;
     sizes[4] += 2 * EDGELM_SLACK;
   }
   size_t used = 0;
-  for (int i = 0; i < 6; used += edgelm_up(sizes[i], 64), ++i) at[i] = used;
+  for (int i = 0; i < 7; used += edgelm_up(sizes[i], 64), ++i) at[i] = used;
   if (memory)
-    *out = (edgelm_desk){(void*)(memory + at[0]), (void*)(memory + at[1]), (void*)(memory + at[2]),
-                         memory + at[3],          memory + at[4],          (void*)(memory + at[5])};
+    *out = (edgelm_desk){(void*)(memory + at[0]), (void*)(memory + at[1]), (void*)(memory + at[2]), memory + at[3],
+                         memory + at[4],          (void*)(memory + at[5]), (void*)(memory + at[6])};
   return used;
 }
 
-size_t edgelm_worker_bytes(const edgelm_conv* conv, int32_t channels, int32_t strip) {
-  return lay_out_desk(conv, channels, strip, NULL, NULL);
-}
-
-/* ---- pixels of a chunk ---- */
-
-static void take_raster(edgelm_task* t, size_t most) {
-  edgelm_chunk* c = &t->chunk;
-  for (c->count = 0; c->count < most && t->y < t->end; ++c->count) {
-    c->y[c->count] = t->y;
-    c->x[c->count] = t->x;
-    if (++t->x < t->end_x) continue;
-    t->x = t->first_x;
-    ++t->y;
-  }
-}
-
-/* Four by four the pixels of a square; what lies outside the map repeats its edge and is marked afterwards. */
-static void take_squares(edgelm_task* t, size_t most) {
-  edgelm_chunk* c = &t->chunk;
-  for (c->count = 0; c->count + 4 <= most && t->y < t->end; c->count += 4) {
-    for (int32_t i = 0; i < 4; ++i) {
-      c->y[c->count + i] = t->y + i / 2;
-      c->x[c->count + i] = t->x + i % 2;
-    }
-    t->x += 2;
-    if (t->x < t->end_x) continue;
-    t->x = t->first_x;
-    t->y += 2;
-  }
-}
-
-static void take(edgelm_task* t, size_t most) {
-  if (t->step->pooled)
-    take_squares(t, most);
-  else
-    take_raster(t, most);
-}
-
-static void clamp(const edgelm_chunk* c, edgelm_shape out, size_t i, int32_t* y, int32_t* x) {
-  *y = c->y[i] < out.H ? c->y[i] : out.H - 1;
-  *x = c->x[i] < out.W ? c->x[i] : out.W - 1;
-}
-
-static void mark_outside(edgelm_chunk* c, edgelm_shape out) {
-  for (size_t i = 0; i < c->count; ++i)
-    if (c->y[i] >= out.H || c->x[i] >= out.W) c->y[i] = -1;
+size_t edgelm_worker_bytes(const edgelm_conv* conv, int32_t channels, int32_t strip, int32_t sinks) {
+  return lay_out_desk(conv, channels, strip, sinks, NULL, NULL);
 }
 
 /* ---- tiles ---- */
-
-/* Subtracts what the taps outside the H x W input added: zero bits count as +1. */
-static void mend_border(const edgelm_task* t) {
-  const edgelm_conv* conv = t->conv;
-  const edgelm_qconv_attrs* a = &conv->attrs;
-  const edgelm_shape in = t->run->plan.shape[t->node->x[0]];
-  const size_t width = conv->panels * conv->lanes;
-  const int32_t reach_h = (a->kernel_h - 1) * a->dilation_h, reach_w = (a->kernel_w - 1) * a->dilation_w;
-  for (size_t i = 0; i < t->chunk.count; ++i) {
-    const int32_t top = t->chunk.y[i] * a->stride_h - a->pad_top, left = t->chunk.x[i] * a->stride_w - a->pad_left;
-    if (top >= 0 && left >= 0 && top + reach_h < in.H && left + reach_w < in.W) continue;
-    int32_t* sums = (int32_t*)(t->desk.sums + i * t->stride);
-    for (int32_t tap = 0; tap < a->kernel_h * a->kernel_w; ++tap) {
-      const int32_t y = top + tap / a->kernel_w * a->dilation_h, x = left + tap % a->kernel_w * a->dilation_w;
-      if (y >= 0 && y < in.H && x >= 0 && x < in.W) continue;
-      const int32_t* border = conv->border + (size_t)tap * width;
-      for (size_t lane = 0; lane < width; ++lane) sums[lane] -= border[lane];
-    }
-  }
-}
 
 /* All panels for the chunk's pixels, whose input starts at these runs and offsets. */
 static void convolve(edgelm_task* t, const uint8_t* const* runs, int32_t* offsets) {
@@ -121,26 +65,30 @@ static void convolve(edgelm_task* t, const uint8_t* const* runs, int32_t* offset
     panel_bytes = conv->expanded_bytes;
   }
   for (size_t i = count; i < edgelm_up(count, pixels); ++i) offsets[i] = offsets[count - 1];
-  for (size_t panel = 0; panel < conv->panels; ++panel)
-    for (size_t i = 0; i < count; i += pixels)
-      conv->tile(conv, runs, offsets + i, weights + panel * panel_bytes,
-                 t->desk.sums + i * t->stride + panel * conv->lanes, t->stride);
-  if (conv->border) mend_border(t);
-  mark_outside(&t->chunk, t->run->plan.shape[t->step->value]);
+  const size_t sum_bytes = (size_t)conv->sum_bits / 8;
+  for (size_t panel = 0; panel < conv->panels; ++panel, weights += panel_bytes) {
+    uint8_t* sums = t->desk.sums + panel * conv->lanes * sum_bytes;
+    if (conv->tiles) conv->tiles(conv, runs, offsets, count, weights, sums, t->stride);
+    for (size_t i = 0; !conv->tiles && i < count; i += pixels)
+      conv->tile(conv, runs, offsets + i, weights, (uint32_t*)(void*)(sums + i * t->stride * sum_bytes), t->stride);
+  }
+  if (conv->border) edgelm_mend_border(t);
   edgelm_sink_chunk(&t->chunk);
 }
 
-/* As many pixels as keep the sums in the level-1 cache. */
+/* As many pixels as keep the sums and what is prepared for the pixels of a 1x1 convolution in the level-1 cache. */
 static size_t chunk_pixels(const edgelm_conv* conv) {
-  const size_t most = conv->panels * conv->lanes > 160 ? EDGELM_CHUNK / 2 : EDGELM_CHUNK;
-  return edgelm_max(most / conv->pixels * conv->pixels, conv->pixels);
+  const size_t budget = 16 << 10, pixel = conv->panels * conv->lanes * (size_t)conv->sum_bits / 8;
+  size_t most = edgelm_min(budget / pixel, EDGELM_CHUNK);
+  if (edgelm_prepares(conv) && edgelm_is_flat(conv)) most = edgelm_min(most, 2 * budget / conv->pixel_bytes);
+  return edgelm_max(most / conv->pixels * conv->pixels, edgelm_up(4, conv->pixels));
 }
 
 static void run_direct(edgelm_task* t) {
   const edgelm_conv* conv = t->conv;
   const edgelm_qconv_attrs* a = &conv->attrs;
   const edgelm_plan* plan = &t->run->plan;
-  const edgelm_shape in = plan->shape[t->node->x[0]], out = plan->shape[t->step->value];
+  const edgelm_shape in = plan->shape[t->node->x[0]];
   const size_t row_bytes = (size_t)(a->pad_left + in.W + a->pad_right) * conv->pixel_bytes;
   const uint8_t* image = plan->memory + plan->offset[plan->graph->image[t->step->node]];
   const uint8_t** runs = t->desk.runs;
@@ -149,29 +97,36 @@ static void run_direct(edgelm_task* t) {
   for (size_t r = 0; r < conv->runs; ++r)
     runs[r] = image + r / columns * a->dilation_h * row_bytes + r % columns * a->dilation_w * conv->pixel_bytes;
   for (;;) {
-    take(t, chunk_pixels(conv));
+    edgelm_chunk_take(&t->chunk, &t->cursor, chunk_pixels(conv));
     if (!t->chunk.count) break;
-    for (size_t i = 0; i < t->chunk.count; ++i) {
-      int32_t y, x;
-      clamp(&t->chunk, out, i, &y, &x);
-      offsets[i] = (int32_t)((size_t)y * a->stride_h * row_bytes + (size_t)x * a->stride_w * conv->pixel_bytes);
-    }
+    edgelm_chunk_offsets(&t->chunk, a->stride_h * row_bytes, a->stride_w * conv->pixel_bytes, offsets);
     convolve(t, runs, offsets);
   }
 }
 
+/* A chunk's pixels, of a 1x1 convolution. */
+static void prepare_chunk(const edgelm_task* t) {
+  const edgelm_chunk* c = &t->chunk;
+  const size_t pixel = t->conv->pixel_bytes;
+  uint8_t* to = t->desk.prepared;
+  if (!c->squares) {
+    for (const edgelm_span* s = c->span; s < c->span + c->spans; to += (size_t)s->count * pixel, ++s)
+      edgelm_prepare(t, s->y, s->x, (size_t)s->count, to);
+    return;
+  }
+  int32_t y[EDGELM_CHUNK], x[EDGELM_CHUNK];
+  edgelm_chunk_pixels(c, y, x);
+  for (size_t i = 0; i < c->count; ++i) edgelm_prepare(t, y[i], x[i], 1, to + i * pixel);
+}
+
 static void run_flat(edgelm_task* t) {
-  const edgelm_shape out = t->run->plan.shape[t->step->value];
   const uint8_t* runs[1] = {t->desk.prepared};
-  int32_t offsets[ROOM], y[EDGELM_CHUNK], x[EDGELM_CHUNK];
+  int32_t offsets[ROOM];
   for (;;) {
-    take(t, chunk_pixels(t->conv));
+    edgelm_chunk_take(&t->chunk, &t->cursor, chunk_pixels(t->conv));
     if (!t->chunk.count) break;
-    for (size_t i = 0; i < t->chunk.count; ++i) {
-      clamp(&t->chunk, out, i, &y[i], &x[i]);
-      offsets[i] = (int32_t)(i * t->conv->pixel_bytes);
-    }
-    edgelm_prepare(t, y, x, t->chunk.count, t->desk.prepared);
+    prepare_chunk(t);
+    for (size_t i = 0; i < t->chunk.count; ++i) offsets[i] = (int32_t)(i * t->conv->pixel_bytes);
     convolve(t, runs, offsets);
   }
 }
@@ -179,8 +134,8 @@ static void run_flat(edgelm_task* t) {
 static void run_strip(edgelm_task* t, int32_t first_row, int32_t end_row) {
   const edgelm_conv* conv = t->conv;
   const edgelm_qconv_attrs* a = &conv->attrs;
-  const int32_t slots = (int32_t)ring_rows(conv), px = t->first_x * a->stride_w;
-  const size_t columns = ring_columns(conv, t->end_x - t->first_x), row_bytes = columns * conv->pixel_bytes;
+  const int32_t slots = (int32_t)ring_rows(conv), first_x = t->cursor.first_x, px = first_x * a->stride_w;
+  const size_t columns = ring_columns(conv, t->cursor.end_x - first_x), row_bytes = columns * conv->pixel_bytes;
   const size_t per_row = conv->runs / a->kernel_h;
   const uint8_t** runs = t->desk.runs;
   int32_t offsets[ROOM], ready = first_row * a->stride_h; /* first padded row that is not prepared */
@@ -188,29 +143,29 @@ static void run_strip(edgelm_task* t, int32_t first_row, int32_t end_row) {
     const int32_t top = row * a->stride_h;
     ready = ready > top ? ready : top;
     for (; ready < top + slots; ++ready)
-      edgelm_prepare_row(t, ready, px, columns, t->desk.prepared + (size_t)(ready % slots) * row_bytes);
+      edgelm_prepare(t, ready, px, columns, t->desk.prepared + (size_t)(ready % slots) * row_bytes);
     for (size_t r = 0; r < conv->runs; ++r) {
       const int32_t py = top + (int32_t)(r / per_row) * a->dilation_h;
       runs[r] = t->desk.prepared + (size_t)(py % slots) * row_bytes + r % per_row * a->dilation_w * conv->pixel_bytes;
     }
-    t->y = row;
-    t->x = t->first_x;
-    t->end = row + 1;
+    t->cursor.y = row;
+    t->cursor.x = first_x;
+    t->cursor.end = row + 1;
     for (;;) {
-      take_raster(t, chunk_pixels(conv));
+      edgelm_chunk_take(&t->chunk, &t->cursor, chunk_pixels(conv));
       if (!t->chunk.count) break;
-      for (size_t i = 0; i < t->chunk.count; ++i)
-        offsets[i] = (int32_t)((size_t)(t->chunk.x[i] - t->first_x) * a->stride_w * conv->pixel_bytes);
+      const size_t pixel = a->stride_w * conv->pixel_bytes, first = (size_t)(t->chunk.span[0].x - first_x) * pixel;
+      for (size_t i = 0; i < t->chunk.count; ++i) offsets[i] = (int32_t)(first + i * pixel);
       convolve(t, runs, offsets);
     }
   }
 }
 
 static void run_ring(edgelm_task* t, int32_t strip) {
-  const int32_t first_row = t->y, end_row = t->end, W = t->end_x;
+  const int32_t first_row = t->cursor.y, end_row = t->cursor.end, W = t->cursor.end_x;
   for (int32_t x = 0; x < W; x += strip) {
-    t->first_x = x;
-    t->end_x = x + strip < W ? x + strip : W;
+    t->cursor.first_x = x;
+    t->cursor.end_x = x + strip < W ? x + strip : W;
     run_strip(t, first_row, end_row);
   }
 }
@@ -221,15 +176,16 @@ static void run_ring(edgelm_task* t, int32_t strip) {
 static void run_plain(edgelm_task* t) {
   const edgelm_run* run = t->run;
   const edgelm_shape s = run->plan.shape[t->step->value];
-  const int32_t* x = t->node ? t->node->x : &t->step->value;
+  const int32_t* parts = t->node ? t->node->x : &t->step->value;
   const int32_t count = t->node ? t->node->count : 1;
+  int32_t y[EDGELM_CHUNK], x[EDGELM_CHUNK];
   for (;;) {
-    take(t, EDGELM_CHUNK);
+    edgelm_chunk_take(&t->chunk, &t->cursor, EDGELM_CHUNK);
     if (!t->chunk.count) break;
+    edgelm_chunk_pixels(&t->chunk, y, x);
     for (size_t i = 0; i < t->chunk.count; ++i) {
       float* row = t->desk.floats + i * t->stride;
-      int32_t py, px;
-      clamp(&t->chunk, s, i, &py, &px);
+      const int32_t py = y[i], px = x[i];
       if (t->step->kind == EDGELM_STEP_LOAD && run->layout == EDGELM_NCHW) {
         const size_t plane = (size_t)s.H * s.W, at = run->batch * plane * s.C + (size_t)py * s.W + px;
         const float* from = run->inputs[t->step->value].data + at;
@@ -242,7 +198,7 @@ static void run_plain(edgelm_task* t) {
         continue;
       }
       for (int32_t k = 0; k < count; ++k) {
-        const edgelm_place from = edgelm_place_floats(run, x[k]);
+        const edgelm_place from = edgelm_place_floats(run, parts[k]);
         const float* values = (const float*)(const void*)(from.at + py * from.row + px * from.pixel);
         if (k == 0)
           memcpy(row, values, (size_t)s.C * sizeof *row);
@@ -250,35 +206,41 @@ static void run_plain(edgelm_task* t) {
           for (int32_t c = 0; c < s.C; ++c) row[c] += values[c];
       }
     }
-    mark_outside(&t->chunk, s);
     edgelm_sink_chunk(&t->chunk);
   }
 }
 
-void edgelm_step_job(const edgelm_run* run, int32_t index, int32_t job, uint8_t* worker) {
+void edgelm_step_jobs(const edgelm_run* run, int32_t index, int32_t job, int32_t count, uint8_t* worker) {
   const edgelm_graph* graph = run->plan.graph;
   const edgelm_step* step = &graph->step[index];
   const edgelm_step_plan* plan = &run->plan.step[index];
   const edgelm_shape out = run->plan.shape[step->value];
   const int32_t unit = step->pooled ? 2 : 1, first = job * plan->unit_rows * unit;
-  const int32_t last = first + plan->unit_rows * unit;
-  edgelm_task t = {.run = run, .step = step, .y = first, .end = last < out.H ? last : out.H, .end_x = out.W};
-  if (step->node >= 0) t.node = &graph->node[step->node];
-  if (step->kind == EDGELM_STEP_CONV) t.conv = &graph->conv[t.node->conv];
+  const int32_t last = first + count * plan->unit_rows * unit;
+  edgelm_task t; /* field by field: clearing its chunk's room takes longer than a small step */
+  t.run = run;
+  t.step = step;
+  t.node = step->node >= 0 ? &graph->node[step->node] : NULL;
+  t.conv = step->kind == EDGELM_STEP_CONV ? &graph->conv[t.node->conv] : NULL;
+  t.cursor = (edgelm_cursor){.y = first, .end = last < out.H ? last : out.H, .end_x = out.W};
   t.stride = stride_of(t.conv, out.C);
-  lay_out_desk(t.conv, out.C, plan->strip, worker, &t.desk);
+  lay_out_desk(t.conv, out.C, plan->strip, step->sinks, worker, &t.desk);
   t.chunk.run = run;
   t.chunk.step = step;
   t.chunk.conv = t.conv;
+  t.chunk.H = out.H;
+  t.chunk.W = out.W;
+  t.chunk.squares = step->pooled;
   t.chunk.channels = (size_t)out.C;
   t.chunk.sums = t.conv ? t.desk.sums : NULL;
   t.chunk.floats = t.desk.floats;
   t.chunk.pooled = t.desk.pooled;
   t.chunk.stride = t.stride;
-  edgelm_sink_clear(run, step, first, t.end);
+  edgelm_open_ports(&t.chunk, t.desk.ports);
+  edgelm_clear_images(run, step, first, t.cursor.end);
   if (!t.conv) {
     run_plain(&t);
-  } else if (!t.conv->kernel->gathers) {
+  } else if (!edgelm_prepares(t.conv)) {
     run_direct(&t);
   } else {
     t.levels_stride = edgelm_levels_stride(t.conv);

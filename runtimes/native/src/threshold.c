@@ -25,7 +25,15 @@ static int tame(const chain* c) {
          fabsf(c->in_bias) < bound; /* false for NaN */
 }
 
-int edgelm_find_thresholds(const edgelm_conv* maker, const edgelm_conv* consumer, int32_t channel, int32_t* at,
+/* No sum reaches either end of its range. */
+static void put(const edgelm_conv* maker, void* at, int32_t o, int32_t limit) {
+  if (maker->sum_bits == 32)
+    ((int32_t*)at)[o] = limit;
+  else
+    ((int16_t*)at)[o] = (int16_t)(limit > INT16_MAX ? INT16_MAX : limit < INT16_MIN ? INT16_MIN : limit);
+}
+
+int edgelm_find_thresholds(const edgelm_conv* maker, const edgelm_conv* consumer, int32_t channel, void* at,
                            uint16_t* flip) {
   const edgelm_qconv_attrs *m = &maker->attrs, *a = &consumer->attrs;
   if (maker->kernel->element == 32 || consumer->kind != EDGELM_B1 || consumer->planes != 1) return 0;
@@ -48,10 +56,7 @@ int edgelm_find_thresholds(const edgelm_conv* maker, const edgelm_conv* consumer
         high = middle;
     }
     /* Below `at` negative, or with the flip from it on; sums themselves never are as large as INT32_MAX. */
-    if (at_low != at_high)
-      at[o] = high;
-    else
-      at[o] = INT32_MAX;
+    put(maker, at, o, at_low != at_high ? high : INT32_MAX);
     if (!at_low) flip[o / 16] |= (uint16_t)(1u << o % 16);
   }
   return 1;
