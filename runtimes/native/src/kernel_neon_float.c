@@ -1,39 +1,54 @@
-/* Floats on NEON: six pixels times eight filters of fused multiply-adds. Low-bit weights stay bits in memory and become
- * floats in scratch at each run. */
+/* Floats on NEON: a few pixels times eight filters of fused multiply-adds. Low-bit weights stay bits in memory and
+ * become floats in scratch at each run.
+ *
+ * NEON on 32-bit ARM flushes subnormal floats to zero; there alone float sums may miss such tiny values.
+ */
 #include <arm_neon.h>
 
 #include "conv.h"
 
-enum { LANES = 8, PIXELS = 6 };
 extern const struct edgelm_stages edgelm_stages_neon;
 
-static inline float32x4_t multiply_add(float32x4_t sum, float32x4_t w, float a) {
-#if defined(__aarch64__)
-  return vfmaq_n_f32(sum, w, a);
+#if defined(__arm__) /* half as many registers */
+enum { LANES = 8, PIXELS = 4 };
+#define MULTIPLY_ADD(sum, w, a, lane) \
+  vaddq_f32(sum, vmulq_lane_f32(w, (lane) < 2 ? vget_low_f32(a) : vget_high_f32(a), (lane) % 2))
 #else
-  return vaddq_f32(sum, vmulq_n_f32(w, a));
+enum { LANES = 8, PIXELS = 6 };
+#define MULTIPLY_ADD(sum, w, a, lane) vfmaq_laneq_f32(sum, w, a, lane)
 #endif
-}
+
+#define EACH(p) _Pragma("GCC unroll 6") for (size_t p = 0; p < PIXELS; ++p)
+
+/* One of four steps: the weights of a level times that level of each pixel. */
+#define STEP(lane)                                                                                       \
+  {                                                                                                      \
+    const float32x4_t w_low = vld1q_f32(w + LANES * (lane)), w_high = vld1q_f32(w + LANES * (lane) + 4); \
+    EACH(p) {                                                                                            \
+      low[p] = MULTIPLY_ADD(low[p], w_low, a[p], lane);                                                  \
+      high[p] = MULTIPLY_ADD(high[p], w_high, a[p], lane);                                               \
+    }                                                                                                    \
+  }
 
 static void tile(const edgelm_conv* conv, const uint8_t* const* runs, const int32_t* offsets, const uint8_t* panel,
                  uint32_t* sums, size_t stride) {
   const float* w = (const float*)(const void*)panel;
-  float32x4_t low[PIXELS], high[PIXELS];
-#pragma GCC unroll 6
-  for (size_t p = 0; p < PIXELS; ++p) low[p] = high[p] = vdupq_n_f32(0.0f);
+  float32x4_t low[PIXELS], high[PIXELS], a[PIXELS];
+  EACH(p) low[p] = high[p] = vdupq_n_f32(0.0f);
   for (size_t run = 0; run < conv->runs; ++run) {
-    for (size_t at = 0; at < conv->steps; ++at, w += LANES) {
-      const float32x4_t w_low = vld1q_f32(w), w_high = vld1q_f32(w + 4);
-#pragma GCC unroll 6
-      for (size_t p = 0; p < PIXELS; ++p) {
-        const float a = ((const float*)(const void*)(runs[run] + offsets[p]))[at];
-        low[p] = multiply_add(low[p], w_low, a);
-        high[p] = multiply_add(high[p], w_high, a);
-      }
+    const float* x[PIXELS];
+    EACH(p) x[p] = (const float*)(const void*)(runs[run] + offsets[p]);
+    size_t at = 0;
+    for (; at + 4 <= conv->steps; at += 4, w += 4 * LANES) {
+      EACH(p) a[p] = vld1q_f32(x[p] + at);
+      STEP(0) STEP(1) STEP(2) STEP(3)
+    }
+    for (; at < conv->steps; ++at, w += LANES) {
+      EACH(p) a[p] = vdupq_n_f32(x[p][at]);
+      STEP(0)
     }
   }
-#pragma GCC unroll 6
-  for (size_t p = 0; p < PIXELS; ++p) {
+  EACH(p) {
     vst1q_f32((float*)(void*)(sums + p * stride), low[p]);
     vst1q_f32((float*)(void*)(sums + p * stride + 4), high[p]);
   }

@@ -1,25 +1,27 @@
 /* Every able kernel of the table against the scalar one of its kind, over random shapes, layouts and operands, alone
- * and on several threads. Prints "kind isa ok" and a checksum of the scalar results for each and exits with 1 at the
- * first difference. The checksums of a kind are the same on every machine, so that the scalar kernels of one can be
- * held against another's. Needs the library alone: it runs on a bare device or an emulator. Usage: edgelm_selftest
- * [rounds] */
+ * and on several threads; then graphs on every able instruction set (selftest_graph.c). Prints "kind isa ok" and a
+ * checksum of the scalar results for each and exits with 1 at the first difference. The checksums of a kind are the
+ * same on every machine, so that the scalar kernels of one can be held against another's. Needs the library alone: it
+ * runs on a bare device or an emulator. Usage: edgelm_selftest [rounds] */
 #define _GNU_SOURCE
+#include "selftest.h"
+
 #include <math.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "edgelm.h"
-
 static uint32_t state = 1;
 
-static uint32_t random_below(uint32_t limit) {
+void restart_random(void) { state = 1; }
+
+uint32_t random_below(uint32_t limit) {
   state = state * 1664525u + 1013904223u;
   return (uint32_t)((uint64_t)state * limit >> 32);
 }
 
-static uint32_t pick(const uint32_t* values, uint32_t count) { return values[random_below(count)]; }
+uint32_t pick(const uint32_t* values, uint32_t count) { return values[random_below(count)]; }
 
 /* Mostly whole steps of the grids, so that ties and zeros are common, and now and then no number at all. */
 static float random_value(void) {
@@ -29,7 +31,7 @@ static float random_value(void) {
   return (float)((int32_t)random_below(2000001) - 1000000) / 400000.0f;
 }
 
-static float* random_values(size_t count, int finite) {
+float* random_values(size_t count, int finite) {
   float* values = malloc((count + 1) * sizeof *values);
   if (!values) abort();
   for (size_t i = 0; i < count; ++i) {
@@ -39,9 +41,23 @@ static float* random_values(size_t count, int finite) {
   return values;
 }
 
-/* ---- a tiny edgelm_parallel: thread t takes the jobs t, t + threads, ... from the last one down */
+uint8_t* random_weights(size_t taps, size_t filters, int32_t weight_bits, size_t* bytes) {
+  *bytes = (taps * (size_t)weight_bits + 7) / 8 * filters;
+  uint8_t* weights = malloc(*bytes);
+  if (!weights) abort();
+  for (size_t i = 0; i < *bytes; ++i) {
+    const uint32_t bits = random_below(256);
+    weights[i] = (uint8_t)(weight_bits != 2 ? bits : bits & ~((bits & bits >> 1 & 0x55) << 1));
+  }
+  for (size_t i = 0; weight_bits == 32 && i < *bytes; i += 4) {
+    float value = random_value();
+    value = isnan(value) ? 0.5f : value;
+    memcpy(weights + i, &value, sizeof value);
+  }
+  return weights;
+}
 
-enum { THREADS = 3 };
+/* ---- a tiny edgelm_parallel */
 
 typedef struct share {
   void (*job)(void*, size_t);
@@ -56,7 +72,7 @@ static void* work(void* argument) {
   return NULL;
 }
 
-static void run_threads(const edgelm_parallel* self, void (*job)(void*, size_t), size_t total, void* user) {
+void run_threads(const edgelm_parallel* self, void (*job)(void*, size_t), size_t total, void* user) {
   pthread_t threads[THREADS];
   share shares[THREADS];
   (void)self;
@@ -119,18 +135,7 @@ static trial make_trial(const char* kind) {
   t.OW = (a->pad_left + t.W + a->pad_right - reach_w) / a->stride_w + 1;
   t.layout = random_below(2) ? EDGELM_NHWC : EDGELM_NCHW;
   const size_t taps = (size_t)(a->kernel_h * a->kernel_w * a->in_channels);
-  t.weight_bytes = (taps * (size_t)a->weight_bits + 7) / 8 * (size_t)a->out_channels;
-  t.weight = malloc(t.weight_bytes);
-  if (!t.weight) abort();
-  for (size_t i = 0; i < t.weight_bytes; ++i) {
-    const uint32_t bits = random_below(256);
-    t.weight[i] = (uint8_t)(a->weight_bits != 2 ? bits : bits & ~((bits & bits >> 1 & 0x55) << 1));
-  }
-  for (size_t i = 0; a->weight_bits == 32 && i < t.weight_bytes; i += 4) {
-    float value = random_value();
-    value = isnan(value) ? 0.5f : value;
-    memcpy(t.weight + i, &value, sizeof value);
-  }
+  t.weight = random_weights(taps, (size_t)a->out_channels, a->weight_bits, &t.weight_bytes);
   const size_t C = (size_t)a->in_channels, O = (size_t)a->out_channels;
   if (random_below(2)) t.in_scale = random_values(C, 1), t.in_bias = random_values(C, 1);
   if (random_below(2)) t.out_scale = random_values(O, 1);
@@ -147,36 +152,59 @@ static trial make_trial(const char* kind) {
   return t;
 }
 
+/* All levels and weights at an end of their range: what narrow sums may overflow of. */
+static void go_to_extremes(trial* t) {
+  const int32_t bits = t->attrs.weight_bits;
+  const float x = random_below(2) ? 8.0f : -8.0f;
+  if (bits == 32) return;
+  memset(t->weight, bits == 2 ? 0xaa : bits == 1 ? 0xff : 0x80, t->weight_bytes);
+  free(t->in_scale);
+  free(t->in_bias);
+  t->in_scale = t->in_bias = NULL;
+  for (int32_t i = 0; i < t->count; ++i) {
+    const size_t size = (size_t)(t->N * t->H * t->W * t->inputs[i].channels);
+    for (size_t k = 0; k < size; ++k) t->x[i][k] = x;
+  }
+}
+
 static void free_trial(trial* t) {
   float* arrays[] = {t->in_scale, t->in_bias, t->out_scale, t->out_bias, t->residual, t->x[0], t->x[1]};
   for (size_t i = 0; i < sizeof arrays / sizeof *arrays; ++i) free(arrays[i]);
   free(t->weight);
 }
 
-static float* run_trial(const trial* t, const char* isa, const edgelm_parallel* parallel) {
+float* run_graph(edgelm_graph* graph, edgelm_layout layout, int32_t N, const edgelm_tensor* inputs,
+                 const edgelm_parallel* parallel, size_t* count) {
+  char error[256] = "";
+  edgelm_tensor output;
+  size_t bytes = 0;
+  if (!graph || edgelm_graph_shape(graph, inputs, parallel ? THREADS : 1, &output, &bytes, error, sizeof error)) {
+    fprintf(stderr, "edgelm_graph_shape: %s\n", error);
+    exit(1);
+  }
+  *count = (size_t)N * (size_t)output.channels * (size_t)output.height * (size_t)output.width;
+  void* scratch = NULL;
+  output.data = malloc(*count * sizeof(float));
+  if (!output.data || posix_memalign(&scratch, 64, bytes)) abort();
+  memset(scratch, 0xff, bytes);
+  memset(output.data, 0xff, *count * sizeof(float));
+  if (edgelm_graph_run(graph, layout, N, inputs, &output, scratch, parallel)) {
+    fprintf(stderr, "edgelm_graph_run refused %dx%d px\n", inputs->height, inputs->width);
+    exit(1);
+  }
+  free(scratch);
+  return output.data;
+}
+
+static float* run_trial(const trial* t, const char* isa, const edgelm_parallel* parallel, size_t* count) {
   char error[256] = "";
   edgelm_graph* graph =
       edgelm_graph_of_conv(&t->attrs, t->weight, t->weight_bytes, t->in_scale, t->in_bias, t->out_scale, t->out_bias,
                            t->count, t->residual != NULL, isa, error, sizeof error);
-  edgelm_tensor output;
-  size_t bytes = 0;
-  if (!graph || edgelm_graph_shape(graph, t->inputs, parallel ? THREADS : 1, &output, &bytes, error, sizeof error)) {
-    fprintf(stderr, "%s\n", error);
-    exit(1);
-  }
-  const size_t size = (size_t)(t->N * t->attrs.out_channels * t->OH * t->OW) * sizeof(float);
-  void* scratch = NULL;
-  output.data = malloc(size);
-  if (!output.data || posix_memalign(&scratch, 64, bytes)) abort();
-  memset(scratch, 0xff, bytes);
-  memset(output.data, 0xff, size);
-  if (edgelm_graph_run(graph, t->layout, t->N, t->inputs, &output, scratch, parallel)) {
-    fprintf(stderr, "edgelm_graph_run refused %dx%d px\n", t->H, t->W);
-    exit(1);
-  }
-  free(scratch);
+  if (!graph) fprintf(stderr, "%s\n", error);
+  float* output = run_graph(graph, t->layout, t->N, t->inputs, parallel, count);
   edgelm_graph_free(graph);
-  return output.data;
+  return output;
 }
 
 /* What a float sum may be off: its terms are at most 9, and 9 times as large after the scales. */
@@ -186,14 +214,14 @@ static float slack(const trial* t) {
 }
 
 /* The first differing element, or -1; two NaN are alike. */
-static long first_difference(const float* a, const float* b, size_t count, float slack) {
+long first_difference(const float* a, const float* b, size_t count, float slack) {
   for (size_t i = 0; i < count; ++i)
     if (!(fabsf(a[i] - b[i]) <= slack) && !(isnan(a[i]) && isnan(b[i]))) return (long)i;
   return -1;
 }
 
 /* FNV-1a over the bits, all NaN alike. */
-static uint32_t checksum(uint32_t hash, const float* values, size_t count) {
+uint32_t checksum(uint32_t hash, const float* values, size_t count) {
   for (size_t i = 0; i < count; ++i) {
     uint32_t bits = 0x7fc00000;
     if (!isnan(values[i])) memcpy(&bits, &values[i], sizeof bits);
@@ -204,13 +232,14 @@ static uint32_t checksum(uint32_t hash, const float* values, size_t count) {
 
 static int test_kernel(const edgelm_kernel_info* kernel, int rounds) {
   const edgelm_parallel parallel = {run_threads, NULL, THREADS};
-  uint32_t hash = 2166136261u;
-  state = 1;
+  uint32_t hash = CHECKSUM_START;
+  restart_random();
   for (int round = 0; round < rounds; ++round) {
     trial t = make_trial(kernel->kind);
-    float* expected = run_trial(&t, "scalar", NULL);
-    float* got = run_trial(&t, kernel->isa, round % 2 ? &parallel : NULL);
-    const size_t size = (size_t)(t.N * t.attrs.out_channels * t.OH * t.OW);
+    if (random_below(8) == 0) go_to_extremes(&t);
+    size_t size;
+    float* expected = run_trial(&t, "scalar", NULL, &size);
+    float* got = run_trial(&t, kernel->isa, round % 2 ? &parallel : NULL, &size);
     const long at = first_difference(expected, got, size, slack(&t));
     if (at >= 0) {
       const edgelm_qconv_attrs* a = &t.attrs;
@@ -228,6 +257,11 @@ static int test_kernel(const edgelm_kernel_info* kernel, int rounds) {
   return 0;
 }
 
+/* Lines of an instruction set are neighbours. */
+static int ends_set(const edgelm_kernel_info* table, int32_t count, int32_t i) {
+  return i + 1 == count || strcmp(table[i].isa, table[i + 1].isa) != 0;
+}
+
 int main(int argc, char** argv) {
   const int rounds = argc > 1 ? atoi(argv[1]) : 200;
   const edgelm_kernel_info* table;
@@ -236,7 +270,7 @@ int main(int argc, char** argv) {
   for (int32_t i = 0; i < count; ++i) {
     if (!table[i].able) {
       printf("%s %s not on this CPU\n", table[i].kind, table[i].isa);
-    } else if (test_kernel(&table[i], rounds)) {
+    } else if (test_kernel(&table[i], rounds) || (ends_set(table, count, i) && test_graphs(table[i].isa, rounds))) {
       return 1;
     }
   }

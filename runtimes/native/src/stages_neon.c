@@ -1,3 +1,215 @@
-/* The steps around the tiles for NEON: plain loops that the compiler vectorises for it. */
+/* The steps around the tiles for NEON. Floats on 32-bit ARM stay plain loops: its vectors flush subnormal numbers to
+ * zero, which would change signs. */
+#include <arm_neon.h>
+
 #define STAGES edgelm_stages_neon
+#define OWN_TRANSPOSE
+#define OWN_THRESHOLDS
+#if !defined(__arm__)
+#define OWN_OUTPUTS
+#define OWN_SIGNS
+#define OWN_LEVELS
+#endif
+#include <string.h>
+
+#include "stages.h"
+
+static inline void transpose4(const float* from, size_t from_stride, float* to, size_t to_stride) {
+  const float32x4x2_t a = vzipq_f32(vld1q_f32(from), vld1q_f32(from + 2 * from_stride));
+  const float32x4x2_t b = vzipq_f32(vld1q_f32(from + from_stride), vld1q_f32(from + 3 * from_stride));
+  for (size_t i = 0; i < 2; ++i) {
+    const float32x4x2_t columns = vzipq_f32(a.val[i], b.val[i]);
+    vst1q_f32(to + 2 * i * to_stride, columns.val[0]);
+    vst1q_f32(to + (2 * i + 1) * to_stride, columns.val[1]);
+  }
+}
+
+static void transpose(const float* from, size_t from_stride, float* to, size_t to_stride, size_t rows, size_t columns) {
+  const size_t whole_rows = rows / 4 * 4, whole_columns = columns / 4 * 4;
+  for (size_t column = 0; column < whole_columns; column += 4)
+    for (size_t row = 0; row < whole_rows; row += 4)
+      transpose4(from + row * from_stride + column, from_stride, to + column * to_stride + row, to_stride);
+  for (size_t column = 0; column < columns; ++column)
+    for (size_t row = column < whole_columns ? whole_rows : 0; row < rows; ++row)
+      to[column * to_stride + row] = from[row * from_stride + column];
+}
+
+/* One bit for each of sixteen masks of 32 bits. */
+static inline unsigned bits_of(uint32x4_t a, uint32x4_t b, uint32x4_t c, uint32x4_t d) {
+  static const uint8_t places[16] = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
+  const uint8x8_t low = vmovn_u16(vcombine_u16(vmovn_u32(a), vmovn_u32(b)));
+  const uint8x8_t high = vmovn_u16(vcombine_u16(vmovn_u32(c), vmovn_u32(d)));
+  const uint8x8_t place = vld1_u8(places);
+  const uint8x8_t pairs = vpadd_u8(vand_u8(low, place), vand_u8(high, place));
+  const uint8x8_t fours = vpadd_u8(pairs, pairs);
+  return vget_lane_u16(vreinterpret_u16_u8(vpadd_u8(fours, fours)), 0);
+}
+
+/* Up to sixteen bits at channel `at`; those from n on are cut off. */
+static inline void put(uint8_t* row, size_t at, size_t n, unsigned bits) {
+  if (n - at < 16) bits &= (1u << (n - at)) - 1;
+  row[at / 8] = (uint8_t)bits;
+  if (n - at > 8) row[at / 8 + 1] = (uint8_t)(bits >> 8);
+}
+
+static void thresholds(const int32_t* sums, size_t stride, const edgelm_thresholds* t, size_t n, size_t count,
+                       uint8_t* out, size_t step) {
+  const int32_t* limits = t->at;
+  for (size_t at = 0; at < n; at += 16, sums += 16, limits += 16) {
+    const int32x4_t a = vld1q_s32(limits), b = vld1q_s32(limits + 4), c = vld1q_s32(limits + 8),
+                    d = vld1q_s32(limits + 12);
+    const unsigned flip = t->flip[at / 16];
+    for (size_t i = 0; i < count; ++i) {
+      const int32_t* s = sums + i * stride;
+      put(out + i * step, at, n,
+          flip ^ bits_of(vcltq_s32(vld1q_s32(s), a), vcltq_s32(vld1q_s32(s + 4), b), vcltq_s32(vld1q_s32(s + 8), c),
+                         vcltq_s32(vld1q_s32(s + 12), d)));
+    }
+  }
+}
+
+#if !defined(__arm__)
+/* An affine of sixteen channels. */
+typedef struct block {
+  float32x4_t scale[4], bias[4];
+} block;
+
+static inline block block_of(const float* scale, const float* bias, size_t at, size_t n) {
+  float room[2][16] = {{0}, {0}};
+  memcpy(room[0], scale + at, edgelm_min(16, n - at) * sizeof *scale);
+  memcpy(room[1], bias + at, edgelm_min(16, n - at) * sizeof *bias);
+  block b;
+  for (size_t i = 0; i < 4; ++i) {
+    b.scale[i] = vld1q_f32(room[0] + 4 * i);
+    b.bias[i] = vld1q_f32(room[1] + 4 * i);
+  }
+  return b;
+}
+
+static inline float32x4_t affine4(float32x4_t v, const block* b, size_t i) {
+  return vaddq_f32(vmulq_f32(v, b->scale[i]), b->bias[i]);
+}
+
+/* ReLU, which keeps what is no number. */
+static inline float32x4_t cut(float32x4_t v, int relu) {
+  const float32x4_t zero = vdupq_n_f32(0.0f);
+  return relu ? vbslq_f32(vcltq_f32(v, zero), zero, v) : v;
+}
+
+/* Sixteen values of a row that has `some` left: the row itself, or a copy of its end. */
+static inline const void* sixteen(const void* row, size_t some, size_t element, void* room) {
+  return some >= 16 ? row : memcpy(room, row, some * element);
+}
+
+static inline float32x4_t sum4(const void* sums, edgelm_sum_kind kind, size_t i) {
+  if (kind == EDGELM_SUM_FLOAT) return vld1q_f32((const float*)sums + 4 * i);
+  if (kind == EDGELM_SUM_INT32) return vcvtq_f32_s32(vld1q_s32((const int32_t*)sums + 4 * i));
+  return vcvtq_f32_s32(vmovl_s16(vld1_s16((const int16_t*)sums + 4 * i)));
+}
+
+static inline void outputs_of(const uint8_t* sums, size_t sums_bytes, const edgelm_sum_kind kind, const block* b,
+                              int relu, size_t some, size_t count, float* y, size_t y_stride) {
+  float room[16] = {0};
+  for (size_t i = 0; i < count; ++i, sums += sums_bytes, y += y_stride) {
+    const void* x = sixteen(sums, some, kind == EDGELM_SUM_INT16 ? 2 : 4, room);
+    float* to = some >= 16 ? y : room;
+    float32x4_t v[4];
+    for (size_t k = 0; k < 4; ++k) v[k] = cut(affine4(sum4(x, kind, k), b, k), relu);
+    for (size_t k = 0; k < 4; ++k) vst1q_f32(to + 4 * k, v[k]);
+    if (some < 16) memcpy(y, room, some * sizeof *y);
+  }
+}
+
+static void outputs(const void* sums, size_t sums_stride, edgelm_sum_kind kind, const float* scale, const float* bias,
+                    int32_t relu, size_t n, size_t count, float* y, size_t y_stride) {
+  const size_t element = kind == EDGELM_SUM_INT16 ? 2 : 4, bytes = sums_stride * element;
+  for (size_t at = 0; at < n; at += 16) {
+    const block b = block_of(scale, bias, at, n);
+    const uint8_t* from = (const uint8_t*)sums + at * element;
+    if (kind == EDGELM_SUM_FLOAT)
+      outputs_of(from, bytes, EDGELM_SUM_FLOAT, &b, relu, n - at, count, y + at, y_stride);
+    else if (kind == EDGELM_SUM_INT32)
+      outputs_of(from, bytes, EDGELM_SUM_INT32, &b, relu, n - at, count, y + at, y_stride);
+    else
+      outputs_of(from, bytes, EDGELM_SUM_INT16, &b, relu, n - at, count, y + at, y_stride);
+  }
+}
+
+static inline uint32x4_t negative4(const float* y, const block* b, size_t i, const edgelm_quantizer* q) {
+  const float32x4_t zero = vdupq_n_f32(0.0f), v = cut(affine4(vld1q_f32(y + 4 * i), b, i), q->relu);
+  return q->sign_zero < 0 ? vmvnq_u32(vcgtq_f32(v, zero)) : vcltq_f32(v, zero);
+}
+
+static void signs(const float* y, size_t stride, const edgelm_quantizer* q, size_t n, size_t count, uint8_t* out,
+                  size_t step) {
+  const edgelm_quantizer local = *q;
+  for (size_t at = 0; at < n; at += 16, y += 16) {
+    const block b = block_of(local.scale, local.bias, at, n);
+    float room[16] = {0};
+    for (size_t i = 0; i < count; ++i) {
+      const float* x = sixteen(y + i * stride, n - at, sizeof *x, room);
+      put(out + i * step, at, n,
+          bits_of(negative4(x, &b, 0, &local), negative4(x, &b, 1, &local), negative4(x, &b, 2, &local),
+                  negative4(x, &b, 3, &local)));
+    }
+  }
+}
+
+/* The grid in words of sixteen bits: levels are cut off as whole numbers, which vectors do faster. */
+typedef struct grid {
+  float32x4_t steps;
+  int16x8_t low, high, offset;
+} grid;
+
+static inline grid grid_of(const edgelm_quantizer* q) {
+  return (grid){vdupq_n_f32(q->steps), vdupq_n_s16((int16_t)q->low), vdupq_n_s16((int16_t)q->high),
+                vdupq_n_s16((int16_t)q->offset)};
+}
+
+/* The conversion rounds halves to even and makes 0 of what is no number; a ReLU is in `low` already. */
+static inline int16x4_t level4(const float* y, const block* b, size_t i, const grid* g) {
+  return vqmovn_s32(vcvtnq_s32_f32(vmulq_f32(affine4(vld1q_f32(y + 4 * i), b, i), g->steps)));
+}
+
+static inline int16x8_t level8(const float* y, const block* b, size_t i, const grid* g) {
+  const int16x8_t level = vcombine_s16(level4(y, b, i, g), level4(y, b, i + 1, g));
+  return vaddq_s16(vminq_s16(vmaxq_s16(level, g->low), g->high), g->offset);
+}
+
+static inline void store(uint8_t* out, const void* sixteen, size_t bytes, size_t whole) {
+  if (bytes >= whole)
+    memcpy(out, sixteen, whole);
+  else
+    memcpy(out, sixteen, bytes);
+}
+
+static void levels8(const float* y, size_t stride, const edgelm_quantizer* q, size_t n, size_t count, uint8_t* out,
+                    size_t step) {
+  const grid g = grid_of(q);
+  for (size_t at = 0; at < n; at += 16, y += 16) {
+    const block b = block_of(q->scale, q->bias, at, n);
+    float room[16] = {0};
+    for (size_t i = 0; i < count; ++i) {
+      const float* x = sixteen(y + i * stride, n - at, sizeof *x, room);
+      const int8x16_t bytes = vcombine_s8(vmovn_s16(level8(x, &b, 0, &g)), vmovn_s16(level8(x, &b, 2, &g)));
+      store(out + i * step + at, &bytes, n - at, 16);
+    }
+  }
+}
+
+static void levels16(const float* y, size_t stride, const edgelm_quantizer* q, size_t n, size_t count, uint8_t* out,
+                     size_t step) {
+  const grid g = grid_of(q);
+  for (size_t at = 0; at < n; at += 16, y += 16) {
+    const block b = block_of(q->scale, q->bias, at, n);
+    float room[16] = {0};
+    for (size_t i = 0; i < count; ++i) {
+      const float* x = sixteen(y + i * stride, n - at, sizeof *x, room);
+      const int16x8_t words[2] = {level8(x, &b, 0, &g), level8(x, &b, 2, &g)};
+      store(out + i * step + 2 * at, words, 2 * (n - at), 32);
+    }
+  }
+}
+#endif
+
 #include "stages.inc"

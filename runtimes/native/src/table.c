@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#if defined(__arm__)
+#if defined(__arm__) || defined(__aarch64__)
 #include <sys/auxv.h>
 #endif
 
@@ -28,10 +28,11 @@ const char* const edgelm_kind_names[EDGELM_KINDS] = {"f32", "i16", "i8", "i6", "
 
 static void detect(void) {
   struct {
-    int avx2, avx512, neon;
-  } cpu = {0, 0, 0};
+    int sse, avx2, avx512, neon, dotprod;
+  } cpu = {0, 0, 0, 0, 0};
 #if defined(__x86_64__)
   __builtin_cpu_init();
+  cpu.sse = __builtin_cpu_supports("sse4.1");
   cpu.avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("popcnt");
   cpu.avx512 = cpu.avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
@@ -42,8 +43,12 @@ static void detect(void) {
 #endif
 #elif defined(__aarch64__)
   cpu.neon = 1;
+  cpu.dotprod = (getauxval(AT_HWCAP) >> 20) & 1; /* HWCAP_ASIMDDP */
 #elif defined(__arm__)
   cpu.neon = (getauxval(AT_HWCAP) >> 12) & 1; /* HWCAP_NEON */
+#endif
+#if defined(EDGELM_EMULATE_NEON)
+  cpu.neon = cpu.dotprod = 1;
 #endif
   (void)cpu;
   size_t i = 0;
