@@ -79,6 +79,7 @@ struct edgelm_graph {
   int32_t* image;              /* (nodes) buffer of a convolution's dense image, -1: none */
   int32_t* first_part;         /* (nodes) the number of its first x among those of all nodes */
   int32_t part_count;          /* all of them */
+  int32_t counted;             /* 1: its weights are among those of edgelm_graph_memory */
   void* thresholds;            /* one block for all sinks */
   const edgelm_stages* stages; /* for steps without a convolution */
 };

@@ -127,7 +127,9 @@ static int start(crew* crew, const edgelm_graph* graph, edgelm_layout layout, co
   crew->progress = scratch;
   uint8_t* rest = (uint8_t*)scratch + edgelm_run_bytes(graph);
   crew->run = (edgelm_run){.layout = layout, .inputs = inputs, .outputs = outputs};
-  return edgelm_plan_make(&crew->run.plan, graph, inputs, threads, rest, error, sizeof error) ? 0 : -1;
+  const size_t bytes = edgelm_plan_make(&crew->run.plan, graph, inputs, threads, rest, error, sizeof error);
+  edgelm_count_scratch(edgelm_run_bytes(graph) + bytes);
+  return bytes ? 0 : -1;
 }
 
 /* Maps are walked in many streams at once, which small pages slow down by a tenth. Only a hint, for the whole pages
