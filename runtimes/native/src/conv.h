@@ -91,6 +91,10 @@ typedef struct edgelm_kernel {
   /* NULL, or see above: makes `count` pixels of levels, `stride` bytes apart, into prepared ones. From C on to a
    * multiple of 32 channels levels are zero bytes. */
   void (*build)(const edgelm_conv* conv, const uint8_t* levels, size_t stride, size_t count, uint8_t* out);
+  /* NULL, or the same straight from floats: channels `channel` .. channel + C, both multiples of sixteen, of `count`
+   * pixels, `stride` floats apart, through the input affine. What it makes of zeros is zero bytes. */
+  void (*build_part)(const edgelm_conv* conv, size_t channel, size_t C, const float* x, size_t stride, size_t count,
+                     uint8_t* out);
   /* NULL, or: the form that the tile reads, made anew for each run into expanded_bytes of scratch. */
   void (*expand)(const edgelm_conv* conv, const uint8_t* panel, uint8_t* out);
   edgelm_squeeze_rule squeeze;

@@ -59,28 +59,69 @@ static void gather(const edgelm_task* t, int32_t y, int32_t x, size_t count, uin
   }
 }
 
+/* Of `count` padded columns from px on in row py: which ones lie inside the image, *from .. *to of them; none: both are
+ * `count`. */
+static void find_inside(const edgelm_task* t, int32_t py, int32_t px, size_t count, size_t* from, size_t* to) {
+  const edgelm_qconv_attrs* a = &t->conv->attrs;
+  const edgelm_shape in = t->run->plan.shape[t->node->x[0]];
+  const int32_t y = py - a->pad_top, x = px - a->pad_left, end = x + (int32_t)count;
+  const int32_t first = x < 0 ? 0 : x, last = end < in.W ? end : in.W;
+  const int none = y < 0 || y >= in.H || first >= last;
+  *from = none ? count : (size_t)(first - x);
+  *to = none ? count : (size_t)(last - x);
+}
+
+/* Whether all parts begin and end with whole groups of channels that a kernel builds by itself. */
+static int builds_parts(const edgelm_task* t) {
+  const edgelm_shape* shapes = t->run->plan.shape;
+  for (int32_t i = 0; i < t->node->count; ++i)
+    if (shapes[t->node->x[i]].C % 16) return 0;
+  return t->conv->kernel->build_part != NULL;
+}
+
+static void build_floats(const edgelm_task* t, int32_t py, int32_t px, size_t count, uint8_t* out) {
+  const edgelm_conv* conv = t->conv;
+  const edgelm_plan* plan = &t->run->plan;
+  const int32_t part = plan->graph->first_part[t->step->node];
+  const size_t pixel = conv->pixel_bytes;
+  size_t from, to;
+  find_inside(t, py, px, count, &from, &to);
+  memset(out, 0, from * pixel);
+  memset(out + to * pixel, 0, (count - to) * pixel);
+  if (from == to) return;
+  const size_t y = (size_t)(py - conv->attrs.pad_top), x = (size_t)(px + (int32_t)from - conv->attrs.pad_left);
+  for (int32_t i = 0; i < t->node->count; ++i) {
+    const size_t C = (size_t)plan->shape[t->node->x[i]].C;
+    const edgelm_place at = edgelm_place_floats(t->run, t->node->x[i]);
+    const float* values = (const float*)(const void*)(at.at + y * at.row + x * at.pixel);
+    conv->kernel->build_part(conv, (size_t)plan->channel[part + i], C, values, C, to - from, out + from * pixel);
+  }
+}
+
 static void gather_floats(const edgelm_task* t, int32_t py, int32_t px, size_t count, uint8_t* out) {
   const edgelm_conv* conv = t->conv;
   const edgelm_qconv_attrs* a = &conv->attrs;
-  const edgelm_shape in = t->run->plan.shape[t->node->x[0]];
   const size_t bytes = (size_t)a->in_channels * sizeof(float);
   const size_t batch = conv->kernel->build ? GATHERED : count;
   const size_t stride = conv->kernel->build ? t->levels_stride : conv->pixel_bytes;
   for (size_t first = 0, some; first < count; first += some) {
     some = edgelm_min(batch, count - first);
     uint8_t* levels = conv->kernel->build ? t->desk.levels : out;
-    const int32_t y = py - a->pad_top, x = px + (int32_t)first - a->pad_left, end = x + (int32_t)some;
-    int32_t from = x < 0 ? 0 : x, to = end < in.W ? end : in.W;
-    if (y < 0 || y >= in.H || from >= to) from = to = end;
-    for (int32_t i = x; i < end; ++i)
-      if (i < from || i >= to) memset(levels + (size_t)(i - x) * stride, 0, bytes);
-    if (from < to) gather(t, y, from, (size_t)(to - from), levels + (size_t)(from - x) * stride, stride);
+    const int32_t left = px + (int32_t)first;
+    size_t from, to;
+    find_inside(t, py, left, some, &from, &to);
+    for (size_t i = 0; i < some; ++i)
+      if (i < from || i >= to) memset(levels + i * stride, 0, bytes);
+    if (from < to)
+      gather(t, py - a->pad_top, left + (int32_t)from - a->pad_left, to - from, levels + from * stride, stride);
     if (conv->kernel->build) conv->kernel->build(conv, levels, stride, some, out + first * conv->pixel_bytes);
   }
 }
 
 void edgelm_prepare(const edgelm_task* t, int32_t py, int32_t px, size_t count, uint8_t* out) {
-  if (t->conv->kernel->element == 32)
+  if (t->conv->kernel->element == 32 && builds_parts(t))
+    build_floats(t, py, px, count, out);
+  else if (t->conv->kernel->element == 32)
     gather_floats(t, py, px, count, out);
   else
     build_levels(t, py, px, count, out);
