@@ -32,7 +32,7 @@ def main() -> None:
         size = sessions[1].spec.input
         crop = np.random.default_rng(1).random((1, size.height, size.width, 3), dtype=np.float32)
         alike = np.array_equal(sessions[1].run(crop), sessions[args.threads].run(crop))
-        entries = {str(threads): partial(session.run, crop) for threads, session in sessions.items()}
+        entries = {str(threads): session.prepared(crop) for threads, session in sessions.items()}
         one, more = interleave(entries, rounds=args.rounds, progress=partial(print, file=sys.stderr)).values()
         result = {
             "name": path.name,

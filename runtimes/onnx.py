@@ -3,6 +3,8 @@
 N = batch, K = landmarks, H, W = input height and width, h, w = heatmap height and width.
 """
 
+from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -93,6 +95,10 @@ class OnnxSession(Session):
         except self._errors as error:
             raise ModelFileError(f"ONNX Runtime cannot run {self.path}: {error}") from error
         return maps
+
+    def prepared(self, x: NDArray[np.float32]) -> Callable[[], object]:
+        """See `Session.prepared`; the engine's layout is NCHW."""
+        return partial(self._engine.run, None, {self._input: np.ascontiguousarray(x.transpose(0, 3, 1, 2))})
 
     def close(self) -> None:
         """Release the engine's memory; closing twice is fine."""
