@@ -21,9 +21,9 @@ from edgelm.models.create import create, randomize
 PRECISIONS: dict[str, tuple[str, str | None, str | None]] = {
     "W1A1": ("-xnor", "int8", None),
     "W1A1, float stem": ("-xnor", None, None),
-    "W1A6": ("-bw-a6", None, None),
-    "W1A8": ("-bw-a8", None, None),
-    "W1A13": ("-bw", None, "int13"),
+    "W1A6": ("-bw-a6", "int8", None),
+    "W1A8": ("-bw-a8", "int8", None),
+    "W1A13": ("-bw", "int8", "int13"),
     "W1A32": ("-bw", None, None),
 }
 """Suffix of the network's name, and the export's --real and --activations."""
