@@ -1,7 +1,7 @@
 """Every kernel on single layers against other engines' convolutions, shape by shape, all of one shape in turns.
 
     taskset -c 1 python benchmarks/layers.py -o benchmarks/results/layers.json
-    taskset -c 1 python benchmarks/layers.py --shapes "3x3 128->32 64x64,1x1 288" -o some.json
+    taskset -c 1 python benchmarks/layers.py --shapes "3x3 128->32 64x64,1x1 288" --add -o benchmarks/results/layers.json
 
 A rival is a network of one convolution and its ReLU, and its time is of one call: at ONNX Runtime, OpenVINO and ncnn
 with the reordering between NCHW and the engine's own layout, which in a whole network stands at its ends alone; LiteRT
@@ -21,7 +21,7 @@ import numpy as np
 
 import edgelm
 from edgelm.atomic import write_atomic
-from edgelm.bench.device import device_info
+from edgelm.bench.device import cpu_model, device_info
 from edgelm.bench.interleave import Clocked, interleave, pin
 from edgelm.bench.kernels import PRECISIONS, Entry, check_rate, verified_entries
 from edgelm.bench.layer_net import layer_files, layer_weight, real_layer
@@ -135,6 +135,7 @@ def main() -> None:
     parser.add_argument("--against", default=",".join(RIVALS))
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("-o", "--output", type=Path, required=True, help="written anew after every shape")
+    parser.add_argument("--add", action="store_true", help="keep what the output file holds of other shapes")
     args = parser.parse_args()
     wanted = tuple(args.shapes.split(",")) if args.shapes else ("",)
     shapes = [shape for shape in SHAPES if shape.name.startswith(wanted)]
@@ -144,6 +145,13 @@ def main() -> None:
     cpu, core = pin(1), peaks()
     rows: list[dict[str, Any]] = []
     unavailable: dict[str, dict[str, str]] = {}
+    if args.add and args.output.exists():
+        before = json.loads(args.output.read_text())
+        if (before["device"]["cpu"], before["rounds"]) != (cpu_model(), args.rounds):
+            parser.error(f"{args.output} is of another CPU or number of rounds, start a new one")
+        names = {shape.name for shape in shapes}
+        rows = [row for row in before["rows"] if row["layer"] not in names]
+        unavailable = {layer: why for layer, why in before["unavailable"].items() if layer not in names}
     for shape in shapes:
         try:
             made, missing = measure(shape, core, args.precisions.split(","), args.against.split(","), args.rounds)
@@ -153,6 +161,8 @@ def main() -> None:
         if missing:
             unavailable[shape.name] = missing
         show(made)
+        order = [known.name for known in SHAPES]
+        rows.sort(key=lambda row: order.index(row["layer"]))
         report = {
             "edgelm": edgelm.__version__,
             "device": device_info(),
