@@ -1,7 +1,7 @@
 """Every kernel on single layers against other engines' convolutions, shape by shape, all of one shape in turns.
 
     taskset -c 1 python benchmarks/layers.py -o benchmarks/results/layers.json
-    taskset -c 1 python benchmarks/layers.py --shapes "3x3 128->32 64x64,1x1 288" --add -o benchmarks/results/layers.json
+    taskset -c 1 python benchmarks/layers.py --shapes "3x3 128->32 64x64,1x1 288" --add -o layers.json
 
 A rival is a network of one convolution and its ReLU, and its time is of one call: at ONNX Runtime, OpenVINO and ncnn
 with the reordering between NCHW and the engine's own layout, which in a whole network stands at its ends alone; LiteRT
