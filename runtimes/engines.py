@@ -6,6 +6,7 @@ from os import PathLike
 from pathlib import Path
 
 from edgelm.errors import UsageError
+from edgelm.runtimes import native
 from edgelm.runtimes.base import Session
 from edgelm.runtimes.onnx import OnnxSession, onnx_version
 from edgelm.runtimes.tflite import TfliteSession, tflite_version
@@ -45,13 +46,16 @@ def engines() -> tuple[Engine, ...]:
     return tuple(_ENGINES.values())
 
 
-def open_session(path: str | PathLike[str], threads: int = 1, engine: str | None = None) -> Session:
+def open_session(
+    path: str | PathLike[str], threads: int = 1, engine: str | None = None, *, low_memory: bool = False
+) -> Session:
     """Open a model file.
 
     Args:
         path: the suffix picks the engine.
         threads: 1 to 64.
         engine: a name from `engines`, which must read files of this suffix.
+        low_memory: keep low-bit weights under two bits each, even where kernels are slower with that.
 
     Raises:
         UsageError: unknown engine, a suffix that no engine reads, threads below 1.
@@ -63,7 +67,8 @@ def open_session(path: str | PathLike[str], threads: int = 1, engine: str | None
         raise UsageError(f"there is no engine {engine!r}, known are {list(_ENGINES)}")
     for known in _ENGINES.values() if engine is None else [_ENGINES[engine]]:
         if path.suffix.lower() == known.suffix:
-            return known.open(path, threads)
+            with native.low_memory(low_memory):
+                return known.open(path, threads)
     wanted = [e.suffix for e in _ENGINES.values() if engine in (None, e.name)]
     raise UsageError(
         f"a model file ends in {' or '.join(wanted)}, got {path.name or str(path)!r}; make one with `edgelm export`"

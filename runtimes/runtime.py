@@ -44,18 +44,21 @@ class Runtime:
     May be called from several threads.
     """
 
-    def __init__(self, path: str | PathLike[str], *, threads: int = 1, engine: str | None = None) -> None:
+    def __init__(
+        self, path: str | PathLike[str], *, threads: int = 1, engine: str | None = None, low_memory: bool = False
+    ) -> None:
         """Load a model.
 
         Args:
             path: an exported model; its suffix says which engine runs it.
             threads: of the engine, and of OpenCV while a call runs.
             engine: by name, where several can run the file.
+            low_memory: keep low-bit weights under two bits each in memory, even where that is slower.
         """
         from edgelm.runtimes.engines import open_session
 
         check_threads(threads)
-        self._start(open_session(path, threads=threads, engine=engine), threads)
+        self._start(open_session(path, threads=threads, engine=engine, low_memory=low_memory), threads)
 
     @classmethod
     def from_session(cls, session: Session, *, threads: int = 1) -> "Runtime":

@@ -12,7 +12,7 @@ from programs import PLAIN, conv, programs
 
 from edgelm.errors import UsageError
 from edgelm.export.quant_graph import MaxPool, Program, Upsample, encode, quant_graph_reference
-from edgelm.runtimes.native import QuantGraph, kernels
+from edgelm.runtimes.native import QuantGraph, kernels, low_memory, memory
 
 ISAS = list(dict.fromkeys(k.isa for k in kernels() if k.able))
 
@@ -113,6 +113,28 @@ def test_resident_weights_are_bits() -> None:
             with QuantGraph(*encode(Program((128,), (node,), (1,))), isa=isa) as graph:
                 (step,) = [step for step in graph.steps() if step.op == "conv"]
                 assert 8 * step.resident_bytes / step.weight_count <= most, (act_bits, isa)
+
+
+@pytest.mark.parametrize("isa", ISAS[1:])
+def test_low_memory_is_under_two_bits_and_computes_the_same(isa: str) -> None:
+    random = np.random.default_rng(0)
+    for act_bits, weight_bits in ((1, 1), (6, 1), (8, 1), (9, 1), (13, 1), (32, 1), (6, 2), (14, 2), (32, 2)):
+        bits = {"act_bits": act_bits, "weight_bits": weight_bits, "pre_relu": 1}
+        node = conv(random, [0], 96, 64, kernel_h=3, kernel_w=3, **bits)
+        words = encode(Program((96,), (node,), (1,)))
+        x = [random.standard_normal((1, 96, 5, 6)).astype(np.float32)]
+        before = memory()
+        with QuantGraph(*words, isa=isa) as plain, low_memory(True), QuantGraph(*words, isa=isa) as small:
+            (step,) = [step for step in small.steps() if step.op == "conv"]
+            bits_each = 8 * step.resident_bytes / step.weight_count
+            assert bits_each <= 2 if weight_bits == 1 else bits_each <= 2.5, (act_bits, weight_bits, step)
+            np.testing.assert_allclose(small(x)[0], plain(x)[0], rtol=1e-4, atol=1e-3 if act_bits == 32 else 0)
+            assert memory().weight_count == before.weight_count + 2 * step.weight_count
+            assert memory().scratch_bytes > 0
+            usual = plain.steps()
+        assert memory().resident_bytes == before.resident_bytes
+    with QuantGraph(*words, isa=isa) as after:
+        assert after.steps() == usual, "the wish ends with the block"
 
 
 @settings(deadline=None, max_examples=400, derandomize=True)

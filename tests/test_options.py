@@ -49,7 +49,7 @@ def test_choose(scheme: str, given: dict[str, Any], expected: ExportOptions) -> 
     ("scheme", "given", "match"),
     [
         ("bwa", {"ops": "op"}, "--ops is one of graph, layers, got 'op'"),
-        ("bwa", {"real": "int4"}, "--real is one of float, int8, engine, got 'int4'"),
+        ("bwa", {"real": "int4"}, "--real is one of float, int8, engine, fastest, got 'int4'"),
         ("bwa", {"activations": ""}, "--activations is one of float, int8, int13, got ''"),
         ("bwa", {"portable": True, "ops": "graph"}, "--portable writes builtin operators, .* no --ops graph"),
         ("bwa", {"portable": True, "real": "float"}, "no --real float"),

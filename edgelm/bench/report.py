@@ -26,6 +26,7 @@ def bench(
     device: str = "cpu",
     threads: int = 1,
     runs: int | None = None,
+    low_memory: bool = False,
     progress: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
     """Time `models`, each on every installed engine that reads it, each in a fresh process.
@@ -35,6 +36,7 @@ def bench(
         device: only "cpu" exists.
         threads: of the engine.
         runs: timed runs; None for 100 runs or 5 s, whichever comes first.
+        low_memory: as `edgelm.Runtime` takes it.
         progress: told one line before each measurement.
 
     Returns:
@@ -58,6 +60,7 @@ def bench(
     for index, (path, engine) in enumerate(jobs, 1):
         progress(f"[{index}/{len(jobs)}] {path.name} on {engine}, {threads} thread{'s' * (threads > 1)}")
         order = {"model": str(path), "engine": engine, "threads": threads, "runs": runs, "photo": photo, "box": box}
+        order["low_memory"] = low_memory
         result = _measured(order)
         report["results"].append({"model": path.name, "engine": engine, "threads": threads, **result})
     return report

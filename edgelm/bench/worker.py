@@ -30,7 +30,13 @@ _LEAST_RUNS, _MOST_S = 5, 5.0
 
 
 def measure(
-    model: str, engine: str, threads: int, runs: int | None, photo: str | None, box: list[float]
+    model: str,
+    engine: str,
+    threads: int,
+    runs: int | None,
+    photo: str | None,
+    box: list[float],
+    low_memory: bool = False,
 ) -> dict[str, Any]:
     """Load `model` and time its stages on one face.
 
@@ -41,6 +47,7 @@ def measure(
         runs: timed runs, or None for 100 runs or 5 s, whichever comes first (at least 5 runs).
         photo: image file, or None for noise.
         box: face in it, xyxy px.
+        low_memory: as `edgelm.Runtime` takes it.
     """
     pinned = calmest_cpu() if threads == 1 else None
     if pinned is not None:
@@ -62,7 +69,7 @@ def measure(
     can_reset, baseline = reset_peak(), rss()
 
     start = time.perf_counter_ns()
-    runtime = Runtime(model, threads=threads, engine=engine)
+    runtime = Runtime(model, threads=threads, engine=engine, low_memory=low_memory)
     loaded = time.perf_counter_ns()
     first = _run(runtime, image, boxes)["total"]
 
@@ -95,10 +102,25 @@ def measure(
         "memory": {
             "file_bytes": os.path.getsize(model),
             "weights_bytes": runtime.session.weights_bytes,
+            **_native_memory(),
             "baseline_rss_bytes": baseline,
             "peak_rss_bytes": peak,
             "peak_rss_growth_bytes": peak - baseline if can_reset and peak and baseline else None,
         },
+    }
+
+
+def _native_memory() -> dict[str, Any]:
+    """What the native library took in this process: nulls where no file needed it."""
+    from edgelm.runtimes import native
+
+    info = native.memory() if native.library_path().is_file() else None
+    if info is None or info.weight_count == 0:
+        return dict.fromkeys(("resident_weights_bytes", "resident_bits_per_weight", "scratch_bytes"))
+    return {
+        "resident_weights_bytes": info.resident_bytes,
+        "resident_bits_per_weight": round(8 * info.resident_bytes / info.weight_count, 3),
+        "scratch_bytes": info.scratch_bytes,
     }
 
 

@@ -20,6 +20,9 @@ def bench(
     runs: Annotated[int | None, typer.Option(help="Timed runs; by default 100, or as many as 5 s allow.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Also write the JSON to this file.")] = None,
+    low_memory: Annotated[
+        bool, typer.Option("--low-memory", help="Keep low-bit weights under two bits each; somewhat slower.")
+    ] = False,
     against: Annotated[
         str | None, typer.Option(help="Rivals to measure beside the models, by commas, or all; needs --checkpoint.")
     ] = None,
@@ -52,7 +55,9 @@ def bench(
         _against(models or [], against, checkpoint, threads, runs, as_json, output)
         return
     with human(as_json):
-        report = run_bench(models or [], device=device, threads=threads, runs=runs, progress=progress)
+        report = run_bench(
+            models or [], device=device, threads=threads, runs=runs, low_memory=low_memory, progress=progress
+        )
     if as_json:
         print_json(report)
     else:

@@ -14,6 +14,9 @@ __all__ = ["register"]
 Model = Annotated[Path, typer.Argument(help="A model file: .onnx or .tflite.")]
 Threads = Annotated[int, typer.Option(help="Threads of the engine.")]
 Engine = Annotated[str | None, typer.Option(help="onnx or tflite; by default the suffix says it.")]
+LowMemory = Annotated[
+    bool, typer.Option("--low-memory", help="Keep low-bit weights under two bits each; somewhat slower.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -27,6 +30,7 @@ def run(
     boxes: Annotated[Path | None, typer.Option(help="JSON file: [[x1, y1, x2, y2], ...].")] = None,
     threads: Threads = 1,
     engine: Engine = None,
+    low_memory: LowMemory = False,
     as_json: AsJson = False,
 ) -> None:
     """Find the landmarks in a photo; without boxes, faces are looked for first."""
@@ -40,7 +44,7 @@ def run(
     with human(as_json):
         given = _boxes(box, boxes)
         photo = read_image(image)
-        runtime = Runtime(model, threads=threads, engine=engine)
+        runtime = Runtime(model, threads=threads, engine=engine, low_memory=low_memory)
         result = runtime(photo, given)
         if given is None:
             typer.echo(f"faces: {len(result)} found by OpenCV's frontal face cascade")
@@ -89,12 +93,18 @@ def _write_picture(path: Path, picture: Any) -> None:
             raise EdgelmError(f"cannot write {path}: OpenCV refused; is the disk full?")
 
 
-def selftest(model: Model, threads: Threads = 1, engine: Engine = None, as_json: AsJson = False) -> None:
+def selftest(
+    model: Model,
+    threads: Threads = 1,
+    engine: Engine = None,
+    low_memory: LowMemory = False,
+    as_json: AsJson = False,
+) -> None:
     """Replay the test vector inside a model file: does this device compute what the exporting machine computed?"""
     from edgelm.runtimes.runtime import Runtime
 
     with human(as_json):
-        runtime = Runtime(model, threads=threads, engine=engine)
+        runtime = Runtime(model, threads=threads, engine=engine, low_memory=low_memory)
         report = runtime.selftest()
     points, decidable = len(report.decidable), int(report.decidable.sum())
     if as_json:

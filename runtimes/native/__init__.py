@@ -5,12 +5,14 @@
 
 from edgelm.runtimes.native.graph import Graph, QuantGraph, RunJobs, StepInfo
 from edgelm.runtimes.native.library import Kernel, kernel_peak, kernels, library_path, library_version
+from edgelm.runtimes.native.memory import MemoryInfo, low_memory, memory
 from edgelm.runtimes.native.qconv import ATTRIBUTES, QuantConv
 
 __all__ = [
     "ATTRIBUTES",
     "Graph",
     "Kernel",
+    "MemoryInfo",
     "QuantConv",
     "QuantGraph",
     "RunJobs",
@@ -19,4 +21,6 @@ __all__ = [
     "kernels",
     "library_path",
     "library_version",
+    "low_memory",
+    "memory",
 ]

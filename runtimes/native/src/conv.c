@@ -69,8 +69,15 @@ static int take(edgelm_conv* conv, const edgelm_operands* given) {
       !border != !conv->border)
     return -1;
   const edgelm_weights weights = {given->weight, (taps * C * a->weight_bits + 7) / 8};
-  for (size_t panel = 0; panel < conv->panels; ++panel)
-    conv->kernel->pack(conv, &weights, panel, conv->weights + panel * conv->panel_bytes);
+  uint8_t* whole = conv->squeezed ? malloc(conv->expanded_bytes) : NULL;
+  if (conv->squeezed && !whole) return -1;
+  for (size_t panel = 0; panel < conv->panels; ++panel) {
+    uint8_t* to = conv->weights + panel * conv->panel_bytes;
+    if (whole) memset(whole, 0, conv->expanded_bytes);
+    conv->kernel->pack(conv, &weights, panel, whole ? whole : to);
+    if (whole) edgelm_squeeze(conv, whole, to);
+  }
+  free(whole);
   if (border) fill_border(conv, &weights);
   return 0;
 }
@@ -97,6 +104,7 @@ int edgelm_conv_init(edgelm_conv* conv, const edgelm_qconv_attrs* attrs, const e
   conv->run_taps = per_tap ? 1 : attrs->kernel_w;
   conv->sum_bits = 32;
   kernel->lay_out(conv);
+  edgelm_squeeze_layout(conv);
   conv->panels = (attrs->out_channels + conv->lanes - 1) / conv->lanes;
   if (!take(conv, operands)) return 0;
   snprintf(error, error_size, "QuantConv2d: out of memory for %d filters of %d channels", attrs->out_channels,

@@ -72,6 +72,12 @@ float edgelm_real_weight(const edgelm_conv* conv, const edgelm_weights* weights,
 
 struct edgelm_stages; /* the steps around the tiles, compiled for an instruction set: stages.h */
 
+/* How a panel of table indices may be squeezed: bytes of an index (0: not at all) and how many groups its upper bits
+ * tell apart, one after the other; bytes of first sums for each lane, before the indices. */
+typedef struct edgelm_squeeze_rule {
+  int32_t unit, groups, head;
+} edgelm_squeeze_rule;
+
 typedef struct edgelm_kernel {
   int32_t element;     /* bits of a level: 1, 8, 16 or 32 */
   int32_t offset;      /* 8-bit elements hold level + offset where levels may be negative; -1: level - low */
@@ -87,6 +93,8 @@ typedef struct edgelm_kernel {
   void (*build)(const edgelm_conv* conv, const uint8_t* levels, size_t stride, size_t count, uint8_t* out);
   /* NULL, or: the form that the tile reads, made anew for each run into expanded_bytes of scratch. */
   void (*expand)(const edgelm_conv* conv, const uint8_t* panel, uint8_t* out);
+  edgelm_squeeze_rule squeeze;
+  int32_t wide; /* 1: keeps a byte for each low-bit weight; not taken where memory is to be low and another kind fits */
   const struct edgelm_stages* stages;
 } edgelm_kernel;
 
@@ -102,6 +110,7 @@ struct edgelm_conv {
   /* Set by lay_out. */
   size_t pixel_bytes, steps, panel_bytes, expanded_bytes;
   int32_t lanes, pixels, sum_bits;
+  int32_t squeezed; /* 1: panels are, and are spread at each run */
   edgelm_tile* tile;
   edgelm_tiles* tiles; /* NULL, or what spares a call for each tile */
   /* Set by edgelm_conv_init. */
@@ -135,6 +144,16 @@ int edgelm_check(const edgelm_qconv_attrs* attrs, const uint8_t* weight, size_t 
 /* The best kernel for the attributes at most as good as `isa` (NULL: EDGELM_ISA, else any able one). */
 const edgelm_kernel* edgelm_find_kernel(const edgelm_qconv_attrs* attrs, const char* isa, edgelm_kind* kind,
                                         const char** found, char* error, size_t error_size);
+
+/* squeeze.c: whether this thread wants little memory; the layout and the panels where it does; counting what graphs
+ * take.
+ */
+int edgelm_low_memory(void);
+void edgelm_squeeze_layout(edgelm_conv* conv);
+void edgelm_squeeze(const edgelm_conv* conv, const uint8_t* panel, uint8_t* out);
+void edgelm_unsqueeze(const edgelm_conv* conv, const uint8_t* panel, uint8_t* out);
+void edgelm_count_weights(int64_t count, int64_t bytes);
+void edgelm_count_scratch(size_t bytes);
 
 /* Whether jobs prepare pixels, and the bytes of a pixel in its image. */
 static inline int edgelm_prepares(const edgelm_conv* conv) {

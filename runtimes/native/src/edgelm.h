@@ -64,6 +64,18 @@ typedef struct edgelm_graph edgelm_graph;
 EDGELM_API edgelm_graph* edgelm_graph_create(const int32_t* program, size_t words, const uint8_t* data, size_t bytes,
                                              const char* isa, char* error, size_t error_size);
 
+/* Whether graphs that this thread creates from now on keep low-bit weights in the smallest form, under two bits for
+ * each (four for ternary ones), even where that is slower; at first the environment variable EDGELM_LOW_MEMORY decides
+ * (set and not "0": yes). */
+EDGELM_API void edgelm_graph_low_memory(int32_t on);
+
+/* Memory of all graphs that live in this process. */
+typedef struct edgelm_memory_info {
+  int64_t weight_count, resident_bytes; /* of repacked weights */
+  int64_t scratch_bytes;                /* the most that a run was given so far */
+} edgelm_memory_info;
+EDGELM_API void edgelm_graph_memory(edgelm_memory_info* out);
+
 /* The graph of a single QuantConv2d: `parts` inputs (their channels add up to in_channels when it runs), then a
  * residual of the output's shape if has_residual; one output. NULL pointers: absent operands. */
 EDGELM_API edgelm_graph* edgelm_graph_of_conv(const edgelm_qconv_attrs* attrs, const uint8_t* weight,

@@ -12,6 +12,16 @@ static void set_stages(edgelm_graph* graph) {
   graph->stages = graph->convs ? graph->conv[0].kernel->stages : &edgelm_stages_scalar;
 }
 
+/* Counts the weights of a graph that begins (1) or ends (-1) to live. */
+static void count_weights(const edgelm_graph* graph, int64_t sign) {
+  for (int32_t i = 0; i < graph->convs; ++i) {
+    const edgelm_conv* conv = &graph->conv[i];
+    const edgelm_qconv_attrs* a = &conv->attrs;
+    edgelm_count_weights(sign * a->kernel_h * a->kernel_w * a->in_channels * a->out_channels,
+                         sign * (int64_t)(conv->panels * conv->panel_bytes));
+  }
+}
+
 edgelm_graph* edgelm_graph_create(const int32_t* program, size_t words, const uint8_t* data, size_t bytes,
                                   const char* isa, char* error, size_t error_size) {
   edgelm_graph* graph = calloc(1, sizeof *graph);
@@ -21,7 +31,11 @@ edgelm_graph* edgelm_graph_create(const int32_t* program, size_t words, const ui
     memcpy(graph->program, program, words * sizeof *program);
     if (!edgelm_graph_read(graph, words, data, bytes, isa, error, error_size)) {
       set_stages(graph);
-      if (!edgelm_graph_make(graph)) return graph;
+      if (!edgelm_graph_make(graph)) {
+        count_weights(graph, 1);
+        graph->counted = 1;
+        return graph;
+      }
     }
   }
   if (error_size && !*error)
@@ -32,6 +46,7 @@ edgelm_graph* edgelm_graph_create(const int32_t* program, size_t words, const ui
 
 void edgelm_graph_free(edgelm_graph* graph) {
   if (!graph) return;
+  if (graph->counted) count_weights(graph, -1);
   for (int32_t i = 0; graph->conv && i < graph->convs; ++i) edgelm_conv_clear(&graph->conv[i]);
   free(graph->program);
   free(graph->node);

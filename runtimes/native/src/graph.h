@@ -39,7 +39,7 @@ typedef struct edgelm_sink {
 } edgelm_sink;
 
 /* How many steps may begin, counted from the oldest that has not ended. Memory is not used again for as many steps. */
-enum { EDGELM_AHEAD = 16 };
+enum { EDGELM_AHEAD = 20 };
 
 typedef enum edgelm_step_kind { EDGELM_STEP_LOAD, EDGELM_STEP_MOVE, EDGELM_STEP_CONV } edgelm_step_kind;
 
@@ -79,6 +79,7 @@ struct edgelm_graph {
   int32_t* image;              /* (nodes) buffer of a convolution's dense image, -1: none */
   int32_t* first_part;         /* (nodes) the number of its first x among those of all nodes */
   int32_t part_count;          /* all of them */
+  int32_t counted;             /* 1: its weights are among those of edgelm_graph_memory */
   void* thresholds;            /* one block for all sinks */
   const edgelm_stages* stages; /* for steps without a convolution */
 };
@@ -92,6 +93,8 @@ typedef struct edgelm_step_plan {
   int32_t units, unit_rows; /* rows of output pixels, or pairs of them, and how many one job takes */
   int32_t jobs;
   int32_t strip; /* output columns that go together */
+  float cost;    /* roughly, in microseconds */
+  float rank;    /* with the costliest chain of steps that wait for it */
 } edgelm_step_plan;
 
 /* A run's view of its memory; made in scratch for each run. */

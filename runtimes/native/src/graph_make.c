@@ -141,7 +141,7 @@ static void add_node(edgelm_graph* graph, int32_t n) {
   }
   if (node->residual >= 0) touch(graph, graph->floats[node->residual], index);
   touch(graph, graph->image[n], index);
-  if (conv && graph->conv[node->conv].kernel->expand) {
+  if (conv && (graph->conv[node->conv].kernel->expand || graph->conv[node->conv].squeezed)) {
     step->expanded = add_buffer(graph, EDGELM_EXPANDED, -1, n);
     touch(graph, step->expanded, index);
   }

@@ -165,7 +165,7 @@ static void plan_step(const planner* p, int32_t index, size_t* worker_bytes) {
   edgelm_step_plan* plan = &p->plan->step[index];
   const int32_t unit = step->pooled ? 2 : 1, units = (out.H + unit - 1) / unit;
   double microseconds = (double)out.C * out.H * out.W / 2000;
-  *plan = (edgelm_step_plan){units, units, 1, out.W};
+  *plan = (edgelm_step_plan){units, units, 1, out.W, 0.0f, 0.0f};
   if (conv) {
     const edgelm_qconv_attrs* a = &conv->attrs;
     const double taps = (double)a->kernel_h * a->kernel_w * a->in_channels;
@@ -183,7 +183,19 @@ static void plan_step(const planner* p, int32_t index, size_t* worker_bytes) {
     plan->unit_rows = (int32_t)((units + (int32_t)wanted - 1) / (int32_t)wanted);
     plan->jobs = (units + plan->unit_rows - 1) / plan->unit_rows;
   }
+  plan->cost = (float)microseconds;
   *worker_bytes = edgelm_max(*worker_bytes, edgelm_worker_bytes(conv, out.C, plan->strip, step->sinks));
+}
+
+static void rank_steps(const planner* p) {
+  edgelm_step_plan* plan = p->plan->step;
+  for (int32_t s = p->graph->steps - 1; s >= 0; --s) {
+    plan[s].rank += plan[s].cost;
+    for (uint32_t after = p->graph->step[s].after; after; after &= after - 1) {
+      edgelm_step_plan* before = &plan[s - 1 - __builtin_ctz(after)];
+      if (before->rank < plan[s].rank) before->rank = plan[s].rank;
+    }
+  }
 }
 
 size_t edgelm_plan_make(edgelm_plan* plan, const edgelm_graph* graph, const edgelm_tensor* inputs, int32_t threads,
@@ -209,6 +221,7 @@ size_t edgelm_plan_make(edgelm_plan* plan, const edgelm_graph* graph, const edge
   if (lay_out_buffers(&p, (void*)at[5], (void*)at[6])) return 0;
   plan->worker_bytes = 0;
   for (int32_t s = 0; s < graph->steps; ++s) plan_step(&p, s, &plan->worker_bytes);
+  rank_steps(&p);
   plan->workers = (uint8_t*)scratch + used;
   plan->memory = plan->workers + plan->worker_bytes * (size_t)threads;
   return used + plan->worker_bytes * (size_t)threads + plan->memory_bytes;

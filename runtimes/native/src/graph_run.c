@@ -55,21 +55,38 @@ static int32_t draw(crew* crew, atomic_int* next, int32_t all, int32_t* first) {
   return *first >= all ? 0 : *first + share > all ? all - *first : share;
 }
 
-/* Draws and does jobs of a step; 0 where there is nothing to do now. */
-static int advance(crew* crew, int32_t index, uint8_t* worker) {
+static int some_left(atomic_int* next, int32_t all) { return atomic_load_explicit(next, memory_order_relaxed) < all; }
+
+/* Whether a step has jobs that may be done now. */
+static int is_ready(const crew* crew, int32_t index) {
   progress* p = &crew->progress[index];
   const int32_t panels = panels_of(crew, index);
+  if (some_left(&p->next_expanded, panels)) return 1;
+  return some_left(&p->next, crew->run.plan.step[index].jobs) &&
+         atomic_load_explicit(&p->done_expanded, memory_order_acquire) == panels && may_begin(crew, index);
+}
+
+/* The step to work on: for one worker the first that is ready, among more the one that most work waits for; -1: none.
+ */
+static int32_t pick(const crew* crew, int32_t oldest, int32_t end) {
+  const int alone = atomic_load_explicit(&crew->working, memory_order_relaxed) < 2;
+  int32_t best = -1;
+  for (int32_t s = oldest; s < end && !(alone && best >= 0); ++s)
+    if (is_ready(crew, s) && (best < 0 || crew->run.plan.step[s].rank > crew->run.plan.step[best].rank)) best = s;
+  return best;
+}
+
+/* Draws and does jobs of a step that is ready, if others have left some. */
+static void advance(crew* crew, int32_t index, uint8_t* worker) {
+  progress* p = &crew->progress[index];
   int32_t first, count;
-  if ((count = draw(crew, &p->next_expanded, panels, &first)) > 0) {
+  if ((count = draw(crew, &p->next_expanded, panels_of(crew, index), &first)) > 0) {
     for (int32_t i = 0; i < count; ++i) edgelm_expand_job(&crew->run, index, first + i);
     atomic_fetch_add_explicit(&p->done_expanded, count, memory_order_acq_rel);
-    return 1;
+  } else if (is_ready(crew, index) && (count = draw(crew, &p->next, crew->run.plan.step[index].jobs, &first)) > 0) {
+    edgelm_step_jobs(&crew->run, index, first, count, worker);
+    atomic_fetch_add_explicit(&p->done, count, memory_order_acq_rel);
   }
-  if (atomic_load_explicit(&p->done_expanded, memory_order_acquire) < panels || !may_begin(crew, index)) return 0;
-  if ((count = draw(crew, &p->next, crew->run.plan.step[index].jobs, &first)) == 0) return 0;
-  edgelm_step_jobs(&crew->run, index, first, count, worker);
-  atomic_fetch_add_explicit(&p->done, count, memory_order_acq_rel);
-  return 1;
 }
 
 static void relax(int turn) {
@@ -90,13 +107,14 @@ static void work(void* user, size_t index) {
       atomic_store_explicit(&crew->oldest, ++oldest, memory_order_relaxed); /* a hint for those who come later */
       continue;
     }
-    int32_t s = oldest;
     const int32_t end = steps - oldest < EDGELM_AHEAD ? steps : oldest + EDGELM_AHEAD;
-    while (s < end && !advance(crew, s, worker)) ++s;
-    if (s < end)
-      turn = 0;
-    else
+    const int32_t step = pick(crew, oldest, end);
+    if (step < 0) {
       relax(turn++);
+      continue;
+    }
+    advance(crew, step, worker);
+    turn = 0;
   }
   atomic_fetch_sub_explicit(&crew->working, 1, memory_order_relaxed);
 }
@@ -109,7 +127,9 @@ static int start(crew* crew, const edgelm_graph* graph, edgelm_layout layout, co
   crew->progress = scratch;
   uint8_t* rest = (uint8_t*)scratch + edgelm_run_bytes(graph);
   crew->run = (edgelm_run){.layout = layout, .inputs = inputs, .outputs = outputs};
-  return edgelm_plan_make(&crew->run.plan, graph, inputs, threads, rest, error, sizeof error) ? 0 : -1;
+  const size_t bytes = edgelm_plan_make(&crew->run.plan, graph, inputs, threads, rest, error, sizeof error);
+  edgelm_count_scratch(edgelm_run_bytes(graph) + bytes);
+  return bytes ? 0 : -1;
 }
 
 /* Maps are walked in many streams at once, which small pages slow down by a tenth. Only a hint, for the whole pages

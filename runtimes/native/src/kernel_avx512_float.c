@@ -169,4 +169,5 @@ const edgelm_kernel edgelm_f32_avx512 = {.element = 32,
                                          .lay_out = lay_out,
                                          .pack = pack,
                                          .build = build,
+                                         .squeeze = {1, 1, 0},
                                          .stages = &edgelm_stages_avx512};

@@ -125,4 +125,5 @@ const edgelm_kernel edgelm_i16_avx512 = {.element = 16,
                                          .lay_out = lay_out,
                                          .pack = pack,
                                          .build = build,
+                                         .squeeze = {2, 2, 4},
                                          .stages = &edgelm_stages_avx512};

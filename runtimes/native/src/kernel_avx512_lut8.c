@@ -171,6 +171,7 @@ const edgelm_kernel edgelm_i6_avx512 = {.element = 8,
                                         .lay_out = lay_out_i6,
                                         .pack = pack,
                                         .build = build_i6,
+                                        .squeeze = {1, 4, 4},
                                         .stages = &edgelm_stages_avx512};
 const edgelm_kernel edgelm_i8_avx512 = {.element = 8,
                                         .offset = -1,
@@ -178,4 +179,5 @@ const edgelm_kernel edgelm_i8_avx512 = {.element = 8,
                                         .lay_out = lay_out_i8,
                                         .pack = pack,
                                         .build = build_i8,
+                                        .squeeze = {1, 4, 4},
                                         .stages = &edgelm_stages_avx512};

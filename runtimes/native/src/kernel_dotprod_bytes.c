@@ -54,7 +54,12 @@ static void lay_out(edgelm_conv* conv) {
   lay_out_bytes(conv, shapes);
 }
 
-const edgelm_kernel edgelm_i8_dotprod = {
-    .element = 8, .offset = 0, .macs_per_us = 50000, .lay_out = lay_out, .pack = pack, .stages = &edgelm_stages_neon};
+const edgelm_kernel edgelm_i8_dotprod = {.element = 8,
+                                         .offset = 0,
+                                         .macs_per_us = 50000,
+                                         .lay_out = lay_out,
+                                         .pack = pack,
+                                         .wide = 1,
+                                         .stages = &edgelm_stages_neon};
 const edgelm_kernel edgelm_r8_dotprod = {
     .element = 8, .offset = 0, .macs_per_us = 50000, .lay_out = lay_out, .pack = pack, .stages = &edgelm_stages_neon};

@@ -3,5 +3,10 @@
 
 extern const struct edgelm_stages edgelm_stages_sse;
 
-const edgelm_kernel edgelm_i8_sse = {
-    .element = 8, .offset = 128, .macs_per_us = 60000, .lay_out = lay_out, .pack = pack, .stages = &edgelm_stages_sse};
+const edgelm_kernel edgelm_i8_sse = {.element = 8,
+                                     .offset = 128,
+                                     .macs_per_us = 60000,
+                                     .lay_out = lay_out,
+                                     .pack = pack,
+                                     .wide = 1,
+                                     .stages = &edgelm_stages_sse};

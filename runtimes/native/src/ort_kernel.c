@@ -1,24 +1,17 @@
 /* One QuantConv2d or QuantGraph node of an ONNX graph, NCHW: reads attributes and constant operands once, when a
- * session is made, and leaves all arithmetic to edgelm_graph_*. But for a counter a kernel is read-only while it runs,
+ * session is made, and leaves all arithmetic to edgelm_graph_*. But for its crew a kernel is read-only while it runs,
  * so one session may be run from many threads. Threads come from the session's own pool, scratch from its own
  * allocator.
  */
 #define _GNU_SOURCE
 #include <inttypes.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "ort_ops.h"
 
-/* The runtime does not tell a custom op how many threads its pool has. After some runs in which nobody but the caller
- * took part, runs are planned for one worker, which needs less memory; now and then one tries again. */
-enum { LONELY_RUNS = 3, TRY_AGAIN = 256 };
-
-enum { ALIGNMENT = 64, MAX_RANK = 16, MAX_INPUTS = 255, MAX_OUTPUTS = 256, MAX_THREADS = 16 };
+enum { ALIGNMENT = 64, MAX_RANK = 16, MAX_INPUTS = 255, MAX_OUTPUTS = 256 };
 
 /* Operands of a QuantGraph. */
 enum { PROGRAM, DATA, GRAPH_X };
@@ -30,10 +23,9 @@ typedef struct kernel {
   OrtApi api;
   edgelm_graph* graph;
   OrtMemoryInfo* memory;
-  int32_t threads;   /* at most */
-  atomic_int lonely; /* runs one after the other without a second thread */
-  size_t first;      /* index of the first x */
-  int32_t residual;  /* its index, -1: none; the graph takes it behind all x */
+  edgelm_ort_crew crew;
+  size_t first;     /* index of the first x */
+  int32_t residual; /* its index, -1: none; the graph takes it behind all x */
 } kernel;
 
 OrtStatus* edgelm_ort_fail(OrtApi api, const char* sentence) {
@@ -154,9 +146,7 @@ static OrtStatus* create(OrtApi api, const OrtKernelInfo* info, void** out,
                          OrtStatus* (*make)(OrtApi, const OrtKernelInfo*, kernel*)) {
   kernel* self = calloc(1, sizeof *self);
   if (!self) return edgelm_ort_fail(api, "out of memory");
-  const long processors = sysconf(_SC_NPROCESSORS_ONLN);
   self->api = api;
-  self->threads = processors < 1 ? 1 : processors > MAX_THREADS ? MAX_THREADS : (int32_t)processors;
   OrtStatus* status = make(api, info, self);
   if (!status)
     status =
@@ -180,31 +170,6 @@ OrtStatus* edgelm_ort_create_graph(const OrtCustomOp* op, OrtApi api, const OrtK
 }
 
 /* ---- each run ---- */
-
-typedef struct job_context {
-  OrtApi api;
-  const OrtKernelContext* context;
-  OrtStatus* status;
-  void (*job)(void* user, size_t index);
-  void* user;
-  pthread_t caller;
-  atomic_int shared; /* 1: another thread took part */
-} job_context;
-
-static void run_job(void* user, size_t index) {
-  job_context* c = user;
-  if (!pthread_equal(pthread_self(), c->caller)) atomic_store_explicit(&c->shared, 1, memory_order_relaxed);
-  c->job(c->user, index);
-}
-
-static void run_jobs(const edgelm_parallel* self, void (*job)(void* user, size_t index), size_t total, void* user) {
-  job_context* c = self->context;
-  c->job = job;
-  c->user = user;
-  OrtStatus* status = c->api[ORT_PARALLEL_FOR].parallel_for(c->context, run_job, total, 0, c);
-  if (status && c->status) c->api[ORT_RELEASE_STATUS].release(status);
-  if (status && !c->status) c->status = status;
-}
 
 static OrtStatus* read_input(OrtApi api, const OrtKernelContext* context, size_t index, int64_t* N,
                              edgelm_tensor* out) {
@@ -250,18 +215,13 @@ static OrtStatus* make_outputs(const kernel* self, OrtKernelContext* context, in
   return NULL;
 }
 
-static int32_t threads_now(kernel* self) {
-  const int lonely = atomic_load_explicit(&self->lonely, memory_order_relaxed);
-  return lonely >= LONELY_RUNS && lonely % TRY_AGAIN ? 1 : self->threads;
-}
-
 static OrtStatus* run_graph(kernel* self, OrtKernelContext* context, size_t count, OrtAllocator* allocator) {
   OrtApi api = self->api;
   edgelm_tensor inputs[MAX_INPUTS + 1], outputs[MAX_OUTPUTS];
   int64_t N = 0;
   size_t bytes = 0;
   char sentence[300];
-  const int32_t threads = threads_now(self);
+  const int32_t threads = edgelm_ort_workers(&self->crew, api, context);
   TRY(read_inputs(self, context, count, &N, inputs));
   if (edgelm_graph_shape(self->graph, inputs, threads, outputs, &bytes, sentence, sizeof sentence))
     return edgelm_ort_fail(api, sentence);
@@ -270,14 +230,10 @@ static OrtStatus* run_graph(kernel* self, OrtKernelContext* context, size_t coun
   void* memory = NULL;
   TRY(api[ORT_ALLOC].alloc(allocator, bytes + ALIGNMENT, &memory));
   void* scratch = (void*)(((uintptr_t)memory + ALIGNMENT - 1) & ~(uintptr_t)(ALIGNMENT - 1));
-  job_context jobs = {.api = api, .context = context, .caller = pthread_self()};
-  const edgelm_parallel parallel = {run_jobs, &jobs, threads};
+  edgelm_ort_jobs jobs = {api, context, NULL};
+  const edgelm_parallel parallel = {edgelm_ort_run_jobs, &jobs, threads};
   const int code =
       edgelm_graph_run(self->graph, EDGELM_NCHW, (int32_t)N, inputs, outputs, scratch, threads > 1 ? &parallel : NULL);
-  if (atomic_load_explicit(&jobs.shared, memory_order_relaxed))
-    atomic_store_explicit(&self->lonely, 0, memory_order_relaxed);
-  else
-    atomic_fetch_add_explicit(&self->lonely, 1, memory_order_relaxed);
   OrtStatus* freed = api[ORT_FREE].free(allocator, memory);
   if (freed && jobs.status) api[ORT_RELEASE_STATUS].release(freed);
   if (jobs.status) return jobs.status;

@@ -1,8 +1,10 @@
 /* What the two files of the ONNX Runtime glue share: ort_kernel.c runs a node, ort_ops.c describes and registers the
- * ops.
+ * ops, ort_threads.c brings workers.
  */
 #ifndef EDGELM_ORT_OPS_H
 #define EDGELM_ORT_OPS_H
+
+#include <stdatomic.h>
 
 #include "edgelm.h"
 #include "ort_abi.h"
@@ -26,5 +28,21 @@ OrtStatus* edgelm_ort_create_conv(const OrtCustomOp* op, OrtApi api, const OrtKe
 OrtStatus* edgelm_ort_create_graph(const OrtCustomOp* op, OrtApi api, const OrtKernelInfo* info, void** out);
 OrtStatus* edgelm_ort_compute(void* kernel, OrtKernelContext* context);
 void edgelm_ort_destroy(void* kernel);
+
+/* What is known of the session's pool; zero at first. */
+typedef struct edgelm_ort_crew {
+  atomic_int trials, several;
+} edgelm_ort_crew;
+
+/* How many workers to plan a run for. */
+int32_t edgelm_ort_workers(edgelm_ort_crew* crew, OrtApi api, const OrtKernelContext* context);
+
+/* The context of an edgelm_parallel whose `run` is edgelm_ort_run_jobs; `status`: what the runtime complained about. */
+typedef struct edgelm_ort_jobs {
+  OrtApi api;
+  const OrtKernelContext* context;
+  OrtStatus* status;
+} edgelm_ort_jobs;
+void edgelm_ort_run_jobs(const edgelm_parallel* self, void (*job)(void* user, size_t index), size_t total, void* user);
 
 #endif

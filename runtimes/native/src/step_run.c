@@ -274,6 +274,7 @@ void edgelm_expand_job(const edgelm_run* run, int32_t index, int32_t panel) {
   const edgelm_step* step = &run->plan.graph->step[index];
   const edgelm_conv* conv = &run->plan.graph->conv[run->plan.graph->node[step->node].conv];
   uint8_t* to = run->plan.memory + run->plan.offset[step->expanded];
-  conv->kernel->expand(conv, conv->weights + (size_t)panel * conv->panel_bytes,
-                       to + (size_t)panel * conv->expanded_bytes);
+  void (*spread)(const edgelm_conv*, const uint8_t*, uint8_t*) =
+      conv->squeezed ? edgelm_unsqueeze : conv->kernel->expand;
+  spread(conv, conv->weights + (size_t)panel * conv->panel_bytes, to + (size_t)panel * conv->expanded_bytes);
 }

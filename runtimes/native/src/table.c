@@ -118,11 +118,14 @@ const edgelm_kernel* edgelm_find_kernel(const edgelm_qconv_attrs* attrs, const c
   candidates(attrs, kinds);
   const edgelm_kernel* best = NULL;
   const char* best_isa = "";
+  const int low_memory = edgelm_low_memory();
   for (int i = last; i >= 0; --i) { /* lines of one set are neighbours; of those the cheapest kind wins */
     if (!table[i].able || (best && strcmp(table[i].isa, best_isa))) continue;
     for (size_t k = 0; kinds[k] != EDGELM_KINDS; ++k) {
       if (strcmp(table[i].kind, edgelm_kind_names[kinds[k]])) continue;
-      if (best && kinds[k] < *kind) continue; /* kinds of levels stand from the widest to the cheapest */
+      /* Kinds stand from the widest levels to the cheapest; but where memory is to be low its form counts first. */
+      const int lighter = low_memory && best ? best->wide - kernels[i]->wide : 0;
+      if (lighter < 0 || (best && lighter == 0 && kinds[k] < *kind)) continue;
       best = kernels[i];
       best_isa = *found = table[i].isa;
       *kind = kinds[k];
