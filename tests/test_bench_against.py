@@ -1,14 +1,17 @@
 """Timing in turns, and rivals that are not there."""
 
 import time
+from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from edgelm.bench.interleave import interleave
-from edgelm.bench.rivals import RIVALS, UnavailableError, open_rival
+from edgelm.bench import convert
+from edgelm.bench.interleave import Clocked, interleave
+from edgelm.bench.rivals import UnavailableError, compare, open_rival
 from edgelm.errors import UsageError
 
 X = np.zeros((1, 3, 64, 64), np.float32)
@@ -20,6 +23,20 @@ def test_entries_take_turns() -> None:
     assert list(timings) == ["a", "b"]
     assert "".join(order) == "aaabbb" + "ab" * 5
     assert all(t.min_ms <= t.median_ms <= t.p90_ms for t in timings.values())
+
+
+def test_entries_that_measure_themselves_and_warm_calls() -> None:
+    order: list[str] = []
+
+    def own() -> float:
+        order.append("o")
+        return 7.0
+
+    entries: dict[str, Callable[[], object]] = {"own": Clocked(own), "other": lambda: order.append("x")}
+    timings = interleave(entries, rounds=2, attempts=1, warm=1)
+    assert "".join(order) == "oooxxx" + "ooxx" * 2
+    assert (timings["own"].min_ms, timings["own"].p90_ms) == (7.0, 7.0)
+    assert timings["other"].median_ms < 7
 
 
 def test_a_noisy_run_is_made_again_and_then_called_invalid() -> None:
@@ -43,14 +60,31 @@ def test_a_calm_run_is_valid() -> None:
     assert timings["sleep"].valid
 
 
-def test_unknown_and_missing_rivals() -> None:
+def test_unknown_and_missing_rivals(monkeypatch: pytest.MonkeyPatch) -> None:
     nowhere = Path("nowhere.onnx")
     with pytest.raises(UsageError, match="known are ort-fp32"):
-        open_rival("tensorrt", nowhere, nowhere, X, 1)
-    for name in ("litert-int8", "ncnn-fp32"):
-        assert name in RIVALS
-        with pytest.raises(UnavailableError, match=r"not supported yet|no converter"):
-            open_rival(name, nowhere, nowhere, X, 1)
+        open_rival("tensorrt", nowhere, nowhere, X, 1, X)
+    monkeypatch.setattr(convert, "find_spec", lambda name: None)
+    for name, package in (("litert-int8", "ai-edge-quantizer"), ("ncnn-fp32", "ncnn"), ("openvino-int8", "nncf")):
+        with pytest.raises(UnavailableError, match=rf"not installed: .*{package}.*pip install 'edgelm\[bench\]'"):
+            open_rival(name, nowhere, nowhere, X, 1, X)
+
+
+def test_rivals_that_compute_something_else_are_refused() -> None:
+    right = np.random.default_rng(0).standard_normal((1, 4, 8, 8)).astype(np.float32)
+    near, far, unwritten = right * np.float32(1 + 1e-5), right + np.float32(0.1), right.copy()
+    unwritten[0, 3, 7, 7] = np.nan
+    assert compare(near, right, exact=True) == pytest.approx(1)
+    assert compare(far, right, exact=False) == pytest.approx(1)
+    with pytest.raises(UnavailableError, match="differs from ONNX Runtime's by 0"):
+        compare(far, right, exact=True)
+    with pytest.raises(UnavailableError, match="not finite"):
+        compare(unwritten, right, exact=False)
+    with pytest.raises(UnavailableError, match="not of the shape"):
+        compare(right[:, :3], right, exact=False)
+    for wrong in (right[:, ::-1].copy(), np.zeros_like(right)):
+        with pytest.raises(UnavailableError, match="hardly that of the float network"):
+            compare(wrong, right, exact=False)
 
 
 def test_cli_asks_for_the_checkpoint() -> None:
@@ -60,7 +94,7 @@ def test_cli_asks_for_the_checkpoint() -> None:
     assert done.exit_code != 0
 
 
-def test_against_a_float_twin(tmp_path: Path) -> None:
+def test_against_a_float_twin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torch", reason="the float twin is exported with torch")
     from edgelm.bench.against import against
     from edgelm.export.pipeline import export
@@ -71,7 +105,10 @@ def test_against_a_float_twin(tmp_path: Path) -> None:
     randomize(model, 64, 0)
     save_checkpoint(tmp_path / "a.pt", entry, model, spec)
     export(tmp_path / "a.pt", "onnx", tmp_path / "a.onnx", verify=False)
-    report = against({"ours": tmp_path / "a.onnx"}, ["ort-fp32", "ncnn-fp32"], tmp_path / "a.pt", rounds=3, threads=2)
+    rivals = ["ort-fp32", "openvino-int8"]
+    monkeypatch.setattr(convert, "find_spec", lambda name: None if name == "nncf" else find_spec(name))
+    report = against({"ours": tmp_path / "a.onnx"}, rivals, tmp_path / "a.pt", rounds=3, threads=2)
     assert [r["name"] for r in report["results"]] == ["ours", "ort-fp32"]
     assert report["results"][0]["speedup"]["ort-fp32"] > 0
-    assert set(report["unavailable"]) == {"ncnn-fp32"}
+    assert report["correlation"] == {"ort-fp32": pytest.approx(1)}
+    assert set(report["unavailable"]) == {"openvino-int8"}

@@ -6,7 +6,6 @@ The float twin is the same architecture without quantization, with random weight
 import dataclasses
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,8 @@ import numpy as np
 import edgelm
 from edgelm.bench.device import device_info
 from edgelm.bench.interleave import interleave, pin
-from edgelm.bench.rivals import UnavailableError, open_rival
-from edgelm.errors import UsageError
+from edgelm.bench.rivals import UnavailableError, open_rival, reference
+from edgelm.errors import EngineMissingError, UsageError
 from edgelm.runtimes.engines import open_session
 
 __all__ = ["against", "float_twin"]
@@ -66,17 +65,20 @@ def against(
 
     Returns:
         {"edgelm", "device", "threads", "rounds", "pinned_cpu", "valid", "results": [{"name", "median_ms", "min_ms",
-        "p90_ms", "speedup": {rival: ratio of medians}}], "unavailable": {rival: why}}.
+        "p90_ms", "speedup": {rival: ratio of medians}}], "correlation": {rival: of its outputs with ONNX Runtime's in
+        float32}, "unavailable": {rival: why}}.
 
     Raises:
         UsageError: an unknown rival, or nothing to measure against.
         ModelFileError: an unusable file.
+        EngineMissingError: no onnxruntime, whose float32 outputs the rivals are compared with.
     """
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as folder:
         progress("the float twin")
-        onnx, tflite = float_twin(checkpoint, Path(name))
+        onnx, tflite = float_twin(checkpoint, Path(folder))
         cpu = pin(threads)
         entries: dict[str, Callable[[], object]] = {}
+        correlation: dict[str, float] = {}
         unavailable: dict[str, str] = {}
         sizes = set()
         for label, path in models.items():
@@ -84,17 +86,23 @@ def against(
             H, W = session.spec.input.height, session.spec.input.width
             sizes.add((H, W))
             crops = np.random.default_rng(1).random((1, H, W, 3), dtype=np.float32)
-            entries[label] = partial(session.run, crops)
+            entries[label] = session.prepared(crops)
         if len(sizes) != 1:
             raise UsageError(f"models to compare have one input size, got {sorted(sizes)}")
         (H, W) = sizes.pop()
         x = np.random.default_rng(1).random((1, 3, H, W), dtype=np.float32)
-        for rival in rivals:
-            progress(rival)
+        try:
+            expected = reference(onnx, x)
+        except UnavailableError as missing:
+            raise EngineMissingError(f"rivals are compared with ONNX Runtime's outputs; {missing}") from missing
+        for name in rivals:
+            progress(name)
             try:
-                entries[rival] = open_rival(rival, onnx, tflite, x, threads)
+                rival = open_rival(name, onnx, tflite, x, threads, expected)
             except UnavailableError as missing:
-                unavailable[rival] = str(missing)
+                unavailable[name] = str(missing)
+                continue
+            entries[name], correlation[name] = rival.run, rival.correlation
         timings = interleave(entries, rounds=rounds, progress=progress)
     measured = [rival for rival in rivals if rival in timings]
     results = [
@@ -115,5 +123,6 @@ def against(
         "pinned_cpu": cpu,
         "valid": all(timing.valid for timing in timings.values()),
         "results": results,
+        "correlation": correlation,
         "unavailable": unavailable,
     }

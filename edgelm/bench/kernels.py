@@ -23,7 +23,7 @@ from edgelm.bench.interleave import NOISE_LIMIT, pin
 from edgelm.bench.shapes import SHAPES, LayerShape
 from edgelm.errors import EdgelmError, UsageError
 
-__all__ = ["PRECISIONS", "Precision", "bench_kernels", "check_rate", "layer"]
+__all__ = ["PRECISIONS", "Entry", "Precision", "bench_kernels", "check_rate", "layer", "verified_entries"]
 
 Floats = NDArray[np.float32]
 _PEAK_ROOM = 1.05
@@ -104,7 +104,7 @@ def check_rate(what: str, rate: float, peak: float | None) -> None:
 
 
 @dataclass(frozen=True)
-class _Entry:
+class Entry:
     """One timed thing: the steps of a graph that count, and where their rounds go."""
 
     labels: dict[str, Any]
@@ -113,12 +113,17 @@ class _Entry:
     times: list[float]
 
     def run(self, x: Floats, rounds: int) -> None:
+        """Time it `rounds` times more on `x`, (1, H, W, C), in a loop of the library."""
         each = [self.graph.repeat([x], step, rounds, "NHWC") for step in self.steps]
         self.times.extend(map(sum, zip(*each, strict=True)))
 
 
-def _entries(shape: LayerShape, x: Floats, isas: Sequence[str], precisions: Sequence[str]) -> list[_Entry]:
-    """The verified entries of a layer."""
+def verified_entries(shape: LayerShape, x: Floats, isas: Sequence[str], precisions: Sequence[str]) -> list[Entry]:
+    """A layer on every kernel of `isas`, in both forms, after a look at what it computes.
+
+    Raises:
+        EdgelmError: a kernel that computes something else than the scalar one.
+    """
     from edgelm.export.quant_graph import encode
     from edgelm.runtimes.native import QuantGraph
 
@@ -141,7 +146,7 @@ def _entries(shape: LayerShape, x: Floats, isas: Sequence[str], precisions: Sequ
                 _verify(f"{shape.name} {name} on {isa}", got, expected, exact=precision.act_bits < 32)
                 labels = {"layer": shape.name, "precision": name, "kind": precision.kind, "isa": isa, "form": form}
                 counted = (first,) if form == "levels" else tuple(range(first + 1))
-                entries.append(_Entry(labels, graph, counted, []))
+                entries.append(Entry(labels, graph, counted, []))
     return entries
 
 
@@ -210,7 +215,7 @@ def _measure(
     shape: LayerShape, isas: Sequence[str], precisions: Sequence[str], rounds: int, peaks: dict[Any, float | None]
 ) -> list[dict[str, Any]]:
     x = np.random.default_rng(1).standard_normal((1, shape.H, shape.W, shape.C)).astype(np.float32)
-    entries = _entries(shape, x, isas, precisions)
+    entries = verified_entries(shape, x, isas, precisions)
     for _attempt in range(3):
         for entry in entries:
             entry.times.clear()
@@ -226,7 +231,7 @@ def _calm(times: Sequence[float]) -> bool:
     return statistics.median(times) <= NOISE_LIMIT * min(times)
 
 
-def _row(shape: LayerShape, entry: _Entry, peak: float | None) -> dict[str, Any]:
+def _row(shape: LayerShape, entry: Entry, peak: float | None) -> dict[str, Any]:
     median, least = statistics.median(entry.times), min(entry.times)
     rate = shape.macs / median / 1e6
     check_rate(f"{shape.name} {entry.labels['precision']} on {entry.labels['isa']}", rate, peak)
