@@ -10,7 +10,7 @@
 
 #include "graph.h"
 
-enum { EDGELM_CHUNK = 128 };
+enum { EDGELM_CHUNK = 256 };
 
 typedef struct edgelm_span {
   int32_t y, x, count;

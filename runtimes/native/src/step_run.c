@@ -80,7 +80,7 @@ static void convolve(edgelm_task* t, const uint8_t* const* runs, int32_t* offset
 static size_t chunk_pixels(const edgelm_conv* conv) {
   const size_t budget = 16 << 10, pixel = conv->panels * conv->lanes * (size_t)conv->sum_bits / 8;
   size_t most = edgelm_min(budget / pixel, EDGELM_CHUNK);
-  if (edgelm_prepares(conv) && edgelm_is_flat(conv)) most = edgelm_min(most, 2 * budget / conv->pixel_bytes);
+  if (edgelm_prepares(conv) && edgelm_is_flat(conv)) most = edgelm_min(most, budget / conv->pixel_bytes);
   return edgelm_max(most / conv->pixels * conv->pixels, edgelm_up(4, conv->pixels));
 }
 
