@@ -72,6 +72,12 @@ float edgelm_real_weight(const edgelm_conv* conv, const edgelm_weights* weights,
 
 struct edgelm_stages; /* the steps around the tiles, compiled for an instruction set: stages.h */
 
+/* Floats of some of the input's channels: x of the first pixel, C floats a pixel, without gaps between pixels. */
+typedef struct edgelm_part {
+  const float* x;
+  size_t channel, C;
+} edgelm_part;
+
 /* How a panel of table indices may be squeezed: bytes of an index (0: not at all) and how many groups its upper bits
  * tell apart, one after the other; bytes of first sums for each lane, before the indices. */
 typedef struct edgelm_squeeze_rule {
@@ -91,10 +97,9 @@ typedef struct edgelm_kernel {
   /* NULL, or see above: makes `count` pixels of levels, `stride` bytes apart, into prepared ones. From C on to a
    * multiple of 32 channels levels are zero bytes. */
   void (*build)(const edgelm_conv* conv, const uint8_t* levels, size_t stride, size_t count, uint8_t* out);
-  /* NULL, or the same straight from floats: channels `channel` .. channel + C, both multiples of sixteen, of `count`
-   * pixels, `stride` floats apart, through the input affine. What it makes of zeros is zero bytes. */
-  void (*build_part)(const edgelm_conv* conv, size_t channel, size_t C, const float* x, size_t stride, size_t count,
-                     uint8_t* out);
+  /* NULL, or the same straight from the floats of parts whose channels are multiples of sixteen, through the input
+   * affine. What it makes of zeros is zero bytes. */
+  void (*build_parts)(const edgelm_conv* conv, const edgelm_part* parts, size_t number, size_t count, uint8_t* out);
   /* NULL, or: the form that the tile reads, made anew for each run into expanded_bytes of scratch. */
   void (*expand)(const edgelm_conv* conv, const uint8_t* panel, uint8_t* out);
   edgelm_squeeze_rule squeeze;

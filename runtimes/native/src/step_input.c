@@ -76,7 +76,7 @@ static int builds_parts(const edgelm_task* t) {
   const edgelm_shape* shapes = t->run->plan.shape;
   for (int32_t i = 0; i < t->node->count; ++i)
     if (shapes[t->node->x[i]].C % 16) return 0;
-  return t->conv->kernel->build_part != NULL;
+  return t->conv->kernel->build_parts != NULL;
 }
 
 static void build_floats(const edgelm_task* t, int32_t py, int32_t px, size_t count, uint8_t* out) {
@@ -90,11 +90,17 @@ static void build_floats(const edgelm_task* t, int32_t py, int32_t px, size_t co
   memset(out + to * pixel, 0, (count - to) * pixel);
   if (from == to) return;
   const size_t y = (size_t)(py - conv->attrs.pad_top), x = (size_t)(px + (int32_t)from - conv->attrs.pad_left);
+  enum { SOME = 32 };
+  edgelm_part parts[SOME];
+  int32_t number = 0;
   for (int32_t i = 0; i < t->node->count; ++i) {
-    const size_t C = (size_t)plan->shape[t->node->x[i]].C;
     const edgelm_place at = edgelm_place_floats(t->run, t->node->x[i]);
     const float* values = (const float*)(const void*)(at.at + y * at.row + x * at.pixel);
-    conv->kernel->build_part(conv, (size_t)plan->channel[part + i], C, values, C, to - from, out + from * pixel);
+    const size_t C = (size_t)plan->shape[t->node->x[i]].C;
+    parts[number++] = (edgelm_part){values, (size_t)plan->channel[part + i], C};
+    if (number < SOME && i + 1 < t->node->count) continue;
+    conv->kernel->build_parts(conv, parts, (size_t)number, to - from, out + from * pixel);
+    number = 0;
   }
 }
 

@@ -79,8 +79,9 @@ static void convolve(edgelm_task* t, const uint8_t* const* runs, int32_t* offset
 /* As many pixels as keep the sums and what is prepared for the pixels of a 1x1 convolution in the level-1 cache. */
 static size_t chunk_pixels(const edgelm_conv* conv) {
   const size_t budget = 16 << 10, pixel = conv->panels * conv->lanes * (size_t)conv->sum_bits / 8;
+  const size_t room = conv->kernel->element == 32 ? 2 * budget : budget; /* larger tables, better in fewer pieces */
   size_t most = edgelm_min(budget / pixel, EDGELM_CHUNK);
-  if (edgelm_prepares(conv) && edgelm_is_flat(conv)) most = edgelm_min(most, budget / conv->pixel_bytes);
+  if (edgelm_prepares(conv) && edgelm_is_flat(conv)) most = edgelm_min(most, room / conv->pixel_bytes);
   return edgelm_max(most / conv->pixels * conv->pixels, edgelm_up(4, conv->pixels));
 }
 
