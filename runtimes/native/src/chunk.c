@@ -34,58 +34,45 @@ void edgelm_chunk_take(edgelm_chunk* c, edgelm_cursor* at, size_t most) {
     take_rows(c, at, most);
 }
 
+/* Columns of a span of squares that lie inside the map, and whether its second row does. */
+static size_t inside(const edgelm_chunk* c, const edgelm_span* s) {
+  return edgelm_min(2 * (size_t)s->count, (size_t)(c->W - s->x));
+}
 static int below(const edgelm_chunk* c, const edgelm_span* s) { return s->y + 1 < c->H; }
-static int beside(const edgelm_chunk* c, const edgelm_span* s, int32_t square) { return s->x + 2 * square + 1 < c->W; }
+
+void edgelm_chunk_pixels(const edgelm_chunk* c, int32_t* y, int32_t* x) {
+  for (const edgelm_span* s = c->span; s < c->span + c->spans; ++s) {
+    const int32_t count = c->squares ? 2 * s->count : s->count, last = c->W - 1;
+    for (int32_t k = 0; k < 1 + c->squares; ++k, y += count, x += count) {
+      for (int32_t i = 0; i < count; ++i) {
+        y[i] = s->y + (k && below(c, s));
+        x[i] = s->x + i < last ? s->x + i : last;
+      }
+    }
+  }
+}
 
 void edgelm_chunk_offsets(const edgelm_chunk* c, size_t row, size_t pixel, int32_t* offsets) {
   const int32_t step = (int32_t)pixel;
   for (const edgelm_span* s = c->span; s < c->span + c->spans; ++s) {
-    const int32_t first = (int32_t)((size_t)s->y * row + (size_t)s->x * pixel);
-    if (!c->squares) {
-      for (int32_t i = 0; i < s->count; ++i) offsets[i] = first + i * step;
-      offsets += s->count;
-      continue;
-    }
-    const int32_t down = below(c, s) ? (int32_t)row : 0;
-    for (int32_t i = 0; i < s->count; ++i, offsets += 4) {
-      const int32_t right = beside(c, s, i) ? step : 0;
-      offsets[0] = first + 2 * i * step;
-      offsets[1] = offsets[0] + right;
-      offsets[2] = offsets[0] + down;
-      offsets[3] = offsets[0] + down + right;
+    const int32_t count = c->squares ? 2 * s->count : s->count, some = c->squares ? (int32_t)inside(c, s) : count;
+    for (int32_t k = 0; k < 1 + c->squares; ++k, offsets += count) {
+      const int32_t first = (int32_t)((size_t)(s->y + (k && below(c, s))) * row + (size_t)s->x * pixel);
+      for (int32_t i = 0; i < some; ++i) offsets[i] = first + i * step;
+      for (int32_t i = some; i < count; ++i) offsets[i] = offsets[some - 1];
     }
   }
 }
 
-void edgelm_chunk_pixels(const edgelm_chunk* c, int32_t* y, int32_t* x) {
-  for (const edgelm_span* s = c->span; s < c->span + c->spans; ++s) {
-    for (int32_t i = 0; !c->squares && i < s->count; ++i, ++y, ++x) {
-      *y = s->y;
-      *x = s->x + i;
-    }
-    for (int32_t i = 0; c->squares && i < s->count; ++i, y += 4, x += 4) {
-      y[0] = y[1] = s->y;
-      y[2] = y[3] = s->y + below(c, s);
-      x[0] = x[2] = s->x + 2 * i;
-      x[1] = x[3] = x[0] + beside(c, s, i);
-    }
-  }
-}
-
-/* A square at the right edge of an odd width has its right half outside, one at the bottom its lower half. */
+/* Pooled: squares that lie inside the map as a whole. */
 static size_t lines_of_squares(const edgelm_chunk* c, const edgelm_span* s, size_t first, edgelm_way way, uint8_t* at,
                                size_t step, size_t row, edgelm_line* lines) {
-  const size_t all = (size_t)s->count, whole = all - !beside(c, s, s->count - 1);
+  const size_t columns = inside(c, s);
   edgelm_line* line = lines;
-  if (way == EDGELM_POOLED) {
-    if (below(c, s) && whole) *line++ = (edgelm_line){first / 4, 1, whole, at, step};
-    return (size_t)(line - lines);
-  }
-  for (size_t k = 0; k < 4; ++k) {
-    const size_t count = k % 2 ? whole : all;
-    if (count && (k < 2 || below(c, s)))
-      *line++ = (edgelm_line){first + k, 4, count, at + k / 2 * row + k % 2 * step, 2 * step};
-  }
+  if (way == EDGELM_POOLED && below(c, s) && columns > 1) *line++ = (edgelm_line){first / 4, columns / 2, at, step};
+  if (way == EDGELM_POOLED) return (size_t)(line - lines);
+  *line++ = (edgelm_line){first, columns, at, step};
+  if (below(c, s)) *line++ = (edgelm_line){first + 2 * (size_t)s->count, columns, at + row, step};
   return (size_t)(line - lines);
 }
 
@@ -98,7 +85,7 @@ size_t edgelm_chunk_lines(const edgelm_chunk* c, edgelm_way way, edgelm_place to
     if (c->squares)
       count += lines_of_squares(c, s, first, way, at, step, row, lines + count);
     else
-      lines[count++] = (edgelm_line){first, 1, (size_t)s->count, at, step};
+      lines[count++] = (edgelm_line){first, (size_t)s->count, at, step};
     first += (size_t)s->count * (c->squares ? 4 : 1);
   }
   return count;

@@ -2,8 +2,8 @@
  *
  * Its pixels fall into spans. In raster order a span is `count` neighbours of row y from column x on. Where the step
  * also hands on pooled values, pixels go in squares: a span is `count` squares of 2x2 side by side, the first with its
- * top left pixel at (y, x), and each square's pixels are top left, top right, bottom left, bottom right. What a square
- * has outside the map repeats the nearest pixel inside and is handed on to nobody.
+ * top left pixel at (y, x); first come the 2 * count pixels of row y, then those of row y + 1. What a square has
+ * outside the map repeats the nearest pixel inside and is handed on to nobody.
  */
 #ifndef EDGELM_CHUNK_H
 #define EDGELM_CHUNK_H
@@ -16,10 +16,10 @@ typedef struct edgelm_span {
   int32_t y, x, count;
 } edgelm_span;
 
-/* Values that go to equidistant places: rows first, first + every, ... of the chunk's values (of its pooled ones, a row
- * for each square), `count` in all, to at, at + step, ... */
+/* Values that go to equidistant places: `count` rows of the chunk's values from `first` on (of its pooled ones, a row
+ * for each square), to at, at + step, ... */
 typedef struct edgelm_line {
-  size_t first, every, count;
+  size_t first, count;
   uint8_t* at;
   size_t step;
 } edgelm_line;

@@ -47,7 +47,7 @@ typedef struct edgelm_step {
   edgelm_step_kind kind;
   int32_t node;   /* -1: a load */
   int32_t value;  /* what it makes before any way; for a load or a move of one value, that value */
-  int32_t pooled; /* 1: pixels go in squares of four */
+  int32_t pooled; /* 1: pixels go in squares of four, rows in pairs */
   int32_t first_sink, sinks;
   int32_t expanded; /* buffer or -1 */
   uint32_t after;   /* bit k: waits for the end of the step k + 1 before it; older ones than EDGELM_AHEAD have ended */
@@ -150,7 +150,7 @@ size_t edgelm_plan_make(edgelm_plan* plan, const edgelm_graph* graph, const edge
 
 /* step_run.c: `count` jobs of a step, from `job` on; `worker`: memory of plan.worker_bytes. */
 void edgelm_step_jobs(const edgelm_run* run, int32_t step, int32_t job, int32_t count, uint8_t* worker);
-size_t edgelm_worker_bytes(const edgelm_conv* conv, int32_t channels, int32_t strip, int32_t sinks);
+size_t edgelm_worker_bytes(const edgelm_conv* conv, int32_t channels, int32_t strip, const edgelm_step* step);
 void edgelm_expand_job(const edgelm_run* run, int32_t step, int32_t job);
 
 #endif

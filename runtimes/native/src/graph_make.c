@@ -9,16 +9,6 @@
 
 #include "graph.h"
 
-/* A convolution that prepares pixels row by row cannot hand them on in squares. */
-static int pools(const edgelm_graph* graph, int32_t value) {
-  if (value < graph->inputs) return 1;
-  const edgelm_node* node = &graph->node[value - graph->inputs];
-  if (node->op == EDGELM_OP_ADD) return 1;
-  if (node->op != EDGELM_OP_CONV) return 0;
-  const edgelm_conv* conv = &graph->conv[node->conv];
-  return !edgelm_prepares(conv) || edgelm_is_flat(conv);
-}
-
 static int is_made(const edgelm_graph* graph, int32_t value) {
   if (value < graph->inputs) return 1;
   const int32_t op = graph->node[value - graph->inputs].op;
@@ -27,8 +17,7 @@ static int is_made(const edgelm_graph* graph, int32_t value) {
 
 /* Whether a pooling or upsampling is done by the step that makes its input. */
 static int is_carried(const edgelm_graph* graph, const edgelm_node* node) {
-  if (node->op == EDGELM_OP_POOL) return is_made(graph, node->x[0]) && pools(graph, node->x[0]);
-  return node->op == EDGELM_OP_UP && is_made(graph, node->x[0]);
+  return (node->op == EDGELM_OP_POOL || node->op == EDGELM_OP_UP) && is_made(graph, node->x[0]);
 }
 
 static int reads_floats(const edgelm_graph* graph, const edgelm_node* node) {

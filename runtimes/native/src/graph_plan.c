@@ -171,10 +171,12 @@ static void plan_step(const planner* p, int32_t index, size_t* worker_bytes) {
     const double taps = (double)a->kernel_h * a->kernel_w * a->in_channels;
     microseconds += taps * out.C * out.H * out.W / conv->kernel->macs_per_us;
     if (edgelm_prepares(conv) && !edgelm_is_flat(conv)) { /* its rows of prepared pixels stay in the level-2 cache */
-      const size_t budget = 192 << 10, rows = (size_t)(a->kernel_h - 1) * a->dilation_h + 1;
+      const size_t budget = 192 << 10,
+                   rows = (size_t)(a->kernel_h - 1) * a->dilation_h + 1 + (step->pooled ? a->stride_h : 0);
       const size_t columns = budget / (rows * conv->pixel_bytes), halo = (size_t)(a->kernel_w - 1) * a->dilation_w;
       const size_t room = columns > halo ? (columns - halo) / a->stride_w : 0, least = 2 * (size_t)conv->pixels;
-      plan->strip = (int32_t)edgelm_min(edgelm_max(room / conv->pixels * conv->pixels, least), (size_t)out.W);
+      const size_t strip = edgelm_max(room / conv->pixels * conv->pixels, least);
+      plan->strip = (int32_t)edgelm_min(step->pooled ? strip / 2 * 2 : strip, (size_t)out.W);
     }
   }
   if (p->threads > 1 && microseconds > 10) {
@@ -184,7 +186,7 @@ static void plan_step(const planner* p, int32_t index, size_t* worker_bytes) {
     plan->jobs = (units + plan->unit_rows - 1) / plan->unit_rows;
   }
   plan->cost = (float)microseconds;
-  *worker_bytes = edgelm_max(*worker_bytes, edgelm_worker_bytes(conv, out.C, plan->strip, step->sinks));
+  *worker_bytes = edgelm_max(*worker_bytes, edgelm_worker_bytes(conv, out.C, plan->strip, step));
 }
 
 static void rank_steps(const planner* p) {

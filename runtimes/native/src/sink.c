@@ -82,7 +82,7 @@ static void write_signs_of_sums(const edgelm_chunk* c, const edgelm_port* port, 
                                 const edgelm_line* line) {
   const edgelm_stages* stages = c->conv->kernel->stages;
   const edgelm_thresholds* below = &port->sink->below;
-  const size_t at = line->first * c->stride, stride = line->every * c->stride, n = c->channels;
+  const size_t at = line->first * c->stride, stride = c->stride, n = c->channels;
   if (c->conv->sum_bits == 16)
     stages->thresholds16((const int16_t*)sums + at, stride, below, n, line->count, line->at, line->step);
   else
@@ -91,7 +91,7 @@ static void write_signs_of_sums(const edgelm_chunk* c, const edgelm_port* port, 
 
 static void write_line(const edgelm_chunk* c, const edgelm_port* port, const float* values, const edgelm_line* line) {
   const edgelm_quantizer* q = &port->quantizer;
-  const size_t C = c->channels, stride = line->every * c->stride;
+  const size_t C = c->channels, stride = c->stride;
   const edgelm_stages* stages = port->reader ? port->reader->kernel->stages : NULL;
   values += line->first * c->stride;
   switch (port->form) {
@@ -150,19 +150,30 @@ static void finish_floats(edgelm_chunk* c) {
   for (const edgelm_line* line = c->line; line < c->line + count; ++line) {
     for (size_t i = 0; i < line->count; ++i) {
       const float* residual = (const float*)(const void*)(line->at + i * line->step);
-      float* y = c->floats + (line->first + i * line->every) * c->stride;
+      float* y = c->floats + (line->first + i) * c->stride;
       for (size_t k = 0; k < c->channels; ++k) y[k] += residual[k];
     }
   }
 }
 
-static void pool_sums(const edgelm_chunk* c) {
-  const edgelm_stages* stages = c->conv->kernel->stages;
-  const float* scale = c->conv->out_scale;
-  if (c->conv->sum_bits == 16)
-    stages->pool_sums16(c->sums, c->stride, scale, c->channels, c->count / 4, c->pooled);
-  else
-    stages->pool_sums(c->sums, c->stride, scale, c->channels, c->count / 4, c->pooled);
+/* The largest of each square, span by span. */
+static void pool(const edgelm_chunk* c, int source) {
+  const edgelm_stages* stages = c->run->plan.graph->stages;
+  const size_t sum_bytes = source == EDGELM_POOLED_SUMS ? (size_t)c->conv->sum_bits / 8 : sizeof(float);
+  const uint8_t* from = source == EDGELM_POOLED_SUMS ? c->sums : (const uint8_t*)c->floats;
+  uint8_t* to = c->pooled;
+  for (const edgelm_span* s = c->span; s < c->span + c->spans; ++s) {
+    const size_t squares = (size_t)s->count, bytes = squares * c->stride * sum_bytes;
+    const void* rows = from;
+    if (source == EDGELM_POOLED_VALUES)
+      stages->pool(rows, c->stride, c->channels, squares, (void*)to);
+    else if (c->conv->sum_bits == 16)
+      stages->pool_sums16(rows, c->stride, c->conv->out_scale, c->channels, squares, (void*)to);
+    else
+      stages->pool_sums(rows, c->stride, c->conv->out_scale, c->channels, squares, (void*)to);
+    from += 4 * bytes;
+    to += bytes;
+  }
 }
 
 /* Floats that nobody wants in another form are made where they are to lie. */
@@ -174,7 +185,7 @@ static int write_in_place(edgelm_chunk* c) {
   const size_t count = edgelm_chunk_lines(c, EDGELM_SAME, port->to, c->line);
   for (const edgelm_line* line = c->line; line < c->line + count; ++line)
     conv->kernel->stages->outputs((const uint8_t*)c->sums + line->first * c->stride * (size_t)conv->sum_bits / 8,
-                                  line->every * c->stride, edgelm_sums_of(conv), conv->out_scale, conv->out_bias,
+                                  c->stride, edgelm_sums_of(conv), conv->out_scale, conv->out_bias,
                                   conv->attrs.post_relu, c->channels, line->count, (float*)(void*)line->at,
                                   line->step / sizeof(float));
   return 1;
@@ -186,9 +197,7 @@ void edgelm_sink_chunk(edgelm_chunk* c) {
   for (int source = EDGELM_SUMS; source <= EDGELM_POOLED_VALUES; ++source) {
     if (!c->needs[source]) continue;
     const void* values = source == EDGELM_SUMS ? c->sums : source == EDGELM_VALUES ? c->floats : c->pooled;
-    if (source == EDGELM_POOLED_SUMS) pool_sums(c);
-    if (source == EDGELM_POOLED_VALUES)
-      c->run->plan.graph->stages->pool(c->floats, c->stride, c->channels, c->count / 4, c->pooled);
+    if (source >= EDGELM_POOLED_SUMS) pool(c, source);
     for (const edgelm_port* port = c->port; port < c->port + c->ports; ++port)
       if (port->source == source) write_port(c, port, values);
   }

@@ -41,7 +41,7 @@ typedef struct edgelm_stages {
   /* y = sum * scale + bias, then ReLU. */
   void (*outputs)(const void* sums, size_t sums_stride, edgelm_sum_kind kind, const float* scale, const float* bias,
                   int32_t relu, size_t n, size_t count, float* y, size_t y_stride);
-  /* out[i] = largest of the four rows 4 i .. 4 i + 3. */
+  /* out[i] = largest of the rows 2 i, 2 i + 1, 2 count + 2 i and 2 count + 2 i + 1. */
   void (*pool)(const float* y, size_t stride, size_t n, size_t count, float* out);
   /* sums -= what; one row. */
   void (*subtract)(void* sums, edgelm_sum_kind kind, const int32_t* what, size_t n);

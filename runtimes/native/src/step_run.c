@@ -8,56 +8,10 @@
 
 #include "step.h"
 
-/* Without a convolution few channels lie without gaps, so that many pixels can be one row of a stage. */
-static size_t stride_of(const edgelm_conv* conv, int32_t channels) {
-  if (!conv) return channels < 16 ? (size_t)channels : edgelm_up((size_t)channels, 16);
-  return edgelm_up(conv->panels * conv->lanes, 16);
-}
-
-static size_t ring_rows(const edgelm_conv* conv) {
-  return (size_t)(conv->attrs.kernel_h - 1) * conv->attrs.dilation_h + 1;
-}
-
-static size_t ring_columns(const edgelm_conv* conv, int32_t strip) {
-  return (size_t)(strip - 1) * conv->attrs.stride_w + (size_t)(conv->attrs.kernel_w - 1) * conv->attrs.dilation_w + 1;
-}
-
-static size_t lay_out_desk(const edgelm_conv* conv, int32_t channels, int32_t strip, int32_t sinks, uint8_t* memory,
-                           edgelm_desk* out) {
-  const size_t stride = stride_of(conv, channels);
-  const size_t runs = conv ? conv->runs * sizeof(uint8_t*) : 0;
-  size_t sizes[7] = {ROOM * stride * 4,
-                     EDGELM_CHUNK * stride * 4,
-                     EDGELM_CHUNK / 4 * stride * 4,
-                     0,
-                     0,
-                     runs,
-                     (size_t)sinks * sizeof(edgelm_port)},
-         at[7];
-  if (conv && edgelm_prepares(conv)) {
-    sizes[3] = GATHERED * edgelm_levels_stride(conv);
-    sizes[4] = edgelm_is_flat(conv) ? EDGELM_CHUNK * conv->pixel_bytes
-                                    : ring_rows(conv) * ring_columns(conv, strip) * conv->pixel_bytes;
-    sizes[4] += 2 * EDGELM_SLACK;
-  }
-  size_t used = 0;
-  for (int i = 0; i < 7; used += edgelm_up(sizes[i], 64), ++i) at[i] = used;
-  if (memory)
-    *out = (edgelm_desk){(void*)(memory + at[0]), (void*)(memory + at[1]), (void*)(memory + at[2]), memory + at[3],
-                         memory + at[4],          (void*)(memory + at[5]), (void*)(memory + at[6])};
-  return used;
-}
-
-size_t edgelm_worker_bytes(const edgelm_conv* conv, int32_t channels, int32_t strip, int32_t sinks) {
-  return lay_out_desk(conv, channels, strip, sinks, NULL, NULL);
-}
-
-/* ---- tiles ---- */
-
-/* All panels for the chunk's pixels, whose input starts at these runs and offsets. */
-static void convolve(edgelm_task* t, const uint8_t* const* runs, int32_t* offsets) {
+/* All panels for `count` of the chunk's pixels from `first` on, whose input starts at these runs and offsets. */
+static void convolve(edgelm_task* t, const uint8_t* const* runs, int32_t* offsets, size_t first, size_t count) {
   const edgelm_conv* conv = t->conv;
-  const size_t count = t->chunk.count, pixels = (size_t)conv->pixels;
+  const size_t pixels = (size_t)conv->pixels, sum_bytes = (size_t)conv->sum_bits / 8;
   const uint8_t* weights = conv->weights;
   size_t panel_bytes = conv->panel_bytes;
   if (t->step->expanded >= 0) {
@@ -65,24 +19,17 @@ static void convolve(edgelm_task* t, const uint8_t* const* runs, int32_t* offset
     panel_bytes = conv->expanded_bytes;
   }
   for (size_t i = count; i < edgelm_up(count, pixels); ++i) offsets[i] = offsets[count - 1];
-  const size_t sum_bytes = (size_t)conv->sum_bits / 8;
   for (size_t panel = 0; panel < conv->panels; ++panel, weights += panel_bytes) {
-    uint8_t* sums = t->desk.sums + panel * conv->lanes * sum_bytes;
+    uint8_t* sums = t->desk.sums + (first * t->stride + panel * conv->lanes) * sum_bytes;
     if (conv->tiles) conv->tiles(conv, runs, offsets, count, weights, sums, t->stride);
     for (size_t i = 0; !conv->tiles && i < count; i += pixels)
       conv->tile(conv, runs, offsets + i, weights, (uint32_t*)(void*)(sums + i * t->stride * sum_bytes), t->stride);
   }
-  if (conv->border) edgelm_mend_border(t);
-  edgelm_sink_chunk(&t->chunk);
 }
 
-/* As many pixels as keep the sums and what is prepared for the pixels of a 1x1 convolution in the level-1 cache. */
-static size_t chunk_pixels(const edgelm_conv* conv) {
-  const size_t budget = 16 << 10, pixel = conv->panels * conv->lanes * (size_t)conv->sum_bits / 8;
-  const size_t room = conv->kernel->element == 32 ? 2 * budget : budget; /* larger tables, better in fewer pieces */
-  size_t most = edgelm_min(budget / pixel, EDGELM_CHUNK);
-  if (edgelm_prepares(conv) && edgelm_is_flat(conv)) most = edgelm_min(most, room / conv->pixel_bytes);
-  return edgelm_max(most / conv->pixels * conv->pixels, edgelm_up(4, conv->pixels));
+static void hand_on(edgelm_task* t) {
+  if (t->conv->border) edgelm_mend_border(t);
+  edgelm_sink_chunk(&t->chunk);
 }
 
 static void run_direct(edgelm_task* t) {
@@ -98,10 +45,11 @@ static void run_direct(edgelm_task* t) {
   for (size_t r = 0; r < conv->runs; ++r)
     runs[r] = image + r / columns * a->dilation_h * row_bytes + r % columns * a->dilation_w * conv->pixel_bytes;
   for (;;) {
-    edgelm_chunk_take(&t->chunk, &t->cursor, chunk_pixels(conv));
+    edgelm_chunk_take(&t->chunk, &t->cursor, edgelm_pixels_at_once(conv));
     if (!t->chunk.count) break;
     edgelm_chunk_offsets(&t->chunk, a->stride_h * row_bytes, a->stride_w * conv->pixel_bytes, offsets);
-    convolve(t, runs, offsets);
+    convolve(t, runs, offsets, 0, t->chunk.count);
+    hand_on(t);
   }
 }
 
@@ -124,40 +72,64 @@ static void run_flat(edgelm_task* t) {
   const uint8_t* runs[1] = {t->desk.prepared};
   int32_t offsets[ROOM];
   for (;;) {
-    edgelm_chunk_take(&t->chunk, &t->cursor, chunk_pixels(t->conv));
+    edgelm_chunk_take(&t->chunk, &t->cursor, edgelm_pixels_at_once(t->conv));
     if (!t->chunk.count) break;
     prepare_chunk(t);
     for (size_t i = 0; i < t->chunk.count; ++i) offsets[i] = (int32_t)(i * t->conv->pixel_bytes);
-    convolve(t, runs, offsets);
+    convolve(t, runs, offsets, 0, t->chunk.count);
+    hand_on(t);
   }
+}
+
+/* Where the taps of an output row lie in the ring. */
+static void find_runs(const edgelm_task* t, int32_t row, size_t row_bytes) {
+  const edgelm_conv* conv = t->conv;
+  const edgelm_qconv_attrs* a = &conv->attrs;
+  const int32_t slots = (int32_t)edgelm_ring_rows(conv, t->chunk.squares);
+  const size_t per_row = conv->runs / a->kernel_h;
+  for (size_t r = 0; r < conv->runs; ++r) {
+    const int32_t py = row * a->stride_h + (int32_t)(r / per_row) * a->dilation_h;
+    t->desk.runs[r] =
+        t->desk.prepared + (size_t)(py % slots) * row_bytes + r % per_row * a->dilation_w * conv->pixel_bytes;
+  }
+}
+
+/* The chunk's pixels, which are those of one row or, in squares, of a pair of rows. */
+static void convolve_rows(edgelm_task* t, size_t row_bytes) {
+  const edgelm_chunk* c = &t->chunk;
+  const edgelm_span* s = &c->span[0];
+  const size_t pixel = t->conv->attrs.stride_w * t->conv->pixel_bytes, half = c->squares ? c->count / 2 : c->count;
+  for (int32_t k = 0; k < 1 + c->squares; ++k) {
+    int32_t offsets[ROOM];
+    for (size_t i = 0; i < half; ++i) { /* a square beyond the last column repeats that */
+      const int32_t x = s->x + (int32_t)i < c->W ? s->x + (int32_t)i : c->W - 1;
+      offsets[i] = (int32_t)((size_t)(x - t->cursor.first_x) * pixel);
+    }
+    find_runs(t, s->y + k < c->H ? s->y + k : s->y, row_bytes);
+    convolve(t, t->desk.runs, offsets, (size_t)k * half, half);
+  }
+  hand_on(t);
 }
 
 static void run_strip(edgelm_task* t, int32_t first_row, int32_t end_row) {
   const edgelm_conv* conv = t->conv;
   const edgelm_qconv_attrs* a = &conv->attrs;
-  const int32_t slots = (int32_t)ring_rows(conv), first_x = t->cursor.first_x, px = first_x * a->stride_w;
-  const size_t columns = ring_columns(conv, t->cursor.end_x - first_x), row_bytes = columns * conv->pixel_bytes;
-  const size_t per_row = conv->runs / a->kernel_h;
-  const uint8_t** runs = t->desk.runs;
-  int32_t offsets[ROOM], ready = first_row * a->stride_h; /* first padded row that is not prepared */
-  for (int32_t row = first_row; row < end_row; ++row) {
+  const int32_t slots = (int32_t)edgelm_ring_rows(conv, t->chunk.squares), unit = 1 + t->chunk.squares;
+  const int32_t first_x = t->cursor.first_x, px = first_x * a->stride_w;
+  const size_t columns = edgelm_ring_columns(conv, t->cursor.end_x - first_x), row_bytes = columns * conv->pixel_bytes;
+  int32_t ready = first_row * a->stride_h; /* first padded row that is not prepared */
+  for (int32_t row = first_row; row < end_row; row += unit) {
     const int32_t top = row * a->stride_h;
     ready = ready > top ? ready : top;
     for (; ready < top + slots; ++ready)
       edgelm_prepare(t, ready, px, columns, t->desk.prepared + (size_t)(ready % slots) * row_bytes);
-    for (size_t r = 0; r < conv->runs; ++r) {
-      const int32_t py = top + (int32_t)(r / per_row) * a->dilation_h;
-      runs[r] = t->desk.prepared + (size_t)(py % slots) * row_bytes + r % per_row * a->dilation_w * conv->pixel_bytes;
-    }
     t->cursor.y = row;
     t->cursor.x = first_x;
     t->cursor.end = row + 1;
     for (;;) {
-      edgelm_chunk_take(&t->chunk, &t->cursor, chunk_pixels(conv));
+      edgelm_chunk_take(&t->chunk, &t->cursor, edgelm_pixels_at_once(conv));
       if (!t->chunk.count) break;
-      const size_t pixel = a->stride_w * conv->pixel_bytes, first = (size_t)(t->chunk.span[0].x - first_x) * pixel;
-      for (size_t i = 0; i < t->chunk.count; ++i) offsets[i] = (int32_t)(first + i * pixel);
-      convolve(t, runs, offsets);
+      convolve_rows(t, row_bytes);
     }
   }
 }
@@ -242,8 +214,8 @@ void edgelm_step_jobs(const edgelm_run* run, int32_t index, int32_t job, int32_t
   t.node = step->node >= 0 ? &graph->node[step->node] : NULL;
   t.conv = step->kind == EDGELM_STEP_CONV ? &graph->conv[t.node->conv] : NULL;
   t.cursor = (edgelm_cursor){.y = first, .end = last < out.H ? last : out.H, .end_x = out.W};
-  t.stride = stride_of(t.conv, out.C);
-  lay_out_desk(t.conv, out.C, plan->strip, step->sinks, worker, &t.desk);
+  t.stride = edgelm_stride_of(t.conv, out.C);
+  edgelm_lay_out_desk(t.conv, out.C, plan->strip, step, worker, &t.desk);
   t.chunk.run = run;
   t.chunk.step = step;
   t.chunk.conv = t.conv;
