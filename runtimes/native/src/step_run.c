@@ -1,8 +1,7 @@
 /* One job of a step: some rows of output pixels, chunk by chunk through the tiles and on to the sinks.
  *
  * A convolution finds its input in one of three ways: in its dense image (`direct`); pixel by pixel, prepared for a
- * chunk
- * (`flat`, 1x1); or in a ring of prepared rows that moves down with the output (`ring`).
+ * chunk (`flat`, 1x1); or in a ring of prepared rows that moves down with the output (`ring`).
  */
 #include <string.h>
 
