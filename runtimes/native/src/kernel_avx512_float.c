@@ -164,7 +164,7 @@ static void build(const edgelm_conv* conv, const uint8_t* levels, size_t stride,
   }
 }
 
-/* Sixteen channels of all pixels, then the next ones: their affine stays in registers. */
+/* Pixel by pixel, so that tables are written one behind the other. */
 static void build_parts(const edgelm_conv* conv, const edgelm_part* parts, size_t number, size_t count, uint8_t* out) {
   const order o = make_order();
   const __m512 zero = _mm512_setzero_ps();
@@ -172,17 +172,16 @@ static void build_parts(const edgelm_conv* conv, const edgelm_part* parts, size_
   const size_t pixel = conv->pixel_bytes;
   for (const edgelm_part* part = parts; part < parts + number; ++part) {
     const size_t stride = part->C, ahead = count * stride;
-    for (size_t c = 0; c < part->C; c += 16) {
-      const __m512 scale = _mm512_loadu_ps(conv->in_scale + part->channel + c);
-      const __m512 bias = _mm512_loadu_ps(conv->in_bias + part->channel + c);
-      const float* from = part->x + c;
-      uint8_t* to = out + (part->channel + c) / GROUPED * 64;
-      for (size_t i = 0; i < count; ++i, from += stride, to += pixel) {
-        _mm_prefetch((const char*)(from + ahead), _MM_HINT_T0); /* the next pixels of this part */
-        const __m512 v = _mm512_add_ps(_mm512_mul_ps(_mm512_loadu_ps(from), scale), bias);
+    const float *scale = conv->in_scale + part->channel, *bias = conv->in_bias + part->channel, *from = part->x;
+    uint8_t* to = out + part->channel / GROUPED * 64;
+    for (size_t i = 0; i < count; ++i, from += stride, to += pixel) {
+      for (size_t c = 0; c < part->C; c += 16) {
+        _mm_prefetch((const char*)(from + ahead + c), _MM_HINT_T0); /* the next pixels of this part */
+        const __m512 v = _mm512_add_ps(_mm512_mul_ps(_mm512_loadu_ps(from + c), _mm512_loadu_ps(scale + c)),
+                                       _mm512_loadu_ps(bias + c));
         const __m512 a = _mm512_mask_mov_ps(v, _mm512_mask_cmp_ps_mask(relu, v, zero, _CMP_LT_OQ), zero);
-        store_tables(&o, 0, a, to);
-        store_tables(&o, 1, a, to + 128);
+        store_tables(&o, 0, a, to + c / GROUPED * 64);
+        store_tables(&o, 1, a, to + c / GROUPED * 64 + 128);
       }
     }
   }
