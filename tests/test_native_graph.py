@@ -95,6 +95,19 @@ def test_results_do_not_depend_on_threads(act_bits: int) -> None:
             np.testing.assert_array_equal(y, want)
 
 
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("act_bits", [1, 6, 8, 12, 32])
+def test_pointers_may_be_aligned_to_a_float_alone(isa: str, act_bits: int) -> None:
+    program, x = chain(act_bits)
+    with QuantGraph(*encode(program), isa=isa) as graph:
+        for layout, axes in (("NCHW", (0, 1, 2, 3)), ("NHWC", (0, 2, 3, 1))):
+            plain = [np.ascontiguousarray(part.transpose(axes)) for part in x]
+            moved = [np.concatenate([[0], part.ravel()]).astype(np.float32)[1:].reshape(part.shape) for part in plain]
+            assert all(part.ctypes.data % 8 == 4 for part in moved)
+            for got, want in zip(graph(moved, layout), graph(plain, layout), strict=True):
+                np.testing.assert_array_equal(got, want)
+
+
 def test_profile_tells_every_step() -> None:
     program, x = chain(1)
     with QuantGraph(*encode(program)) as graph:
