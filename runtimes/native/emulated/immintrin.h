@@ -79,4 +79,75 @@ static inline void emulated_store16(void* p, edgelm_mask16 mask, __m512i a) {
 }
 #define _mm512_mask_cvtepi32_storeu_epi16 emulated_store16
 
+static inline __m256i emulated_cvtepi32_epi16(__m512i a) {
+  int32_t x[16];
+  int16_t y[16];
+  _mm512_storeu_si512(x, a);
+  for (int i = 0; i < 16; ++i) y[i] = (int16_t)x[i];
+  return _mm256_loadu_si256((const __m256i*)(const void*)y);
+}
+#undef _mm512_cvtepi32_epi16
+#define _mm512_cvtepi32_epi16 emulated_cvtepi32_epi16
+
+static inline void emulated_mask_storeu_ps(void* p, edgelm_mask16 mask, __m512 a) {
+  float x[16];
+  _mm512_storeu_ps(x, a);
+  for (int i = 0; i < 16; ++i)
+    if (mask >> i & 1) memcpy((uint8_t*)p + 4 * i, &x[i], 4);
+}
+#undef _mm512_mask_storeu_ps
+#define _mm512_mask_storeu_ps emulated_mask_storeu_ps
+
+static inline __m512i emulated_srai_epi32(__m512i a, unsigned count) {
+  int32_t x[16];
+  _mm512_storeu_si512(x, a);
+  for (int i = 0; i < 16; ++i) x[i] >>= count;
+  return _mm512_loadu_si512(x);
+}
+#undef _mm512_srai_epi32
+#define _mm512_srai_epi32 emulated_srai_epi32
+
+static inline __m512i emulated_cvtps_epi32(__m512 a) { return emulated_maskz_cvtps_epi32(0xffff, a); }
+#undef _mm512_cvtps_epi32
+#define _mm512_cvtps_epi32 emulated_cvtps_epi32
+
+static inline __m512i emulated_maskz_sub_epi16(uint32_t mask, __m512i a, __m512i b) {
+  uint16_t x[32], y[32];
+  _mm512_storeu_si512(x, a);
+  _mm512_storeu_si512(y, b);
+  for (int i = 0; i < 32; ++i) x[i] = mask >> i & 1 ? (uint16_t)(x[i] - y[i]) : 0;
+  return _mm512_loadu_si512(x);
+}
+#undef _mm512_maskz_sub_epi16
+#define _mm512_maskz_sub_epi16 emulated_maskz_sub_epi16
+
+static inline void emulated_mask_storeu_epi8(void* p, uint64_t mask, __m512i a) {
+  uint8_t x[64];
+  _mm512_storeu_si512(x, a);
+  for (int i = 0; i < 64; ++i)
+    if (mask >> i & 1) ((uint8_t*)p)[i] = x[i];
+}
+#undef _mm512_mask_storeu_epi8
+#define _mm512_mask_storeu_epi8 emulated_mask_storeu_epi8
+
+static inline void emulated_mask_storeu_epi16(void* p, uint32_t mask, __m512i a) {
+  uint16_t x[32];
+  _mm512_storeu_si512(x, a);
+  for (int i = 0; i < 32; ++i)
+    if (mask >> i & 1) memcpy((uint8_t*)p + 2 * i, &x[i], 2);
+}
+#undef _mm512_mask_storeu_epi16
+#define _mm512_mask_storeu_epi16 emulated_mask_storeu_epi16
+
+static inline uint32_t emulated_cmplt_epi16_mask(__m512i a, __m512i b) {
+  int16_t x[32], y[32];
+  uint32_t mask = 0;
+  _mm512_storeu_si512(x, a);
+  _mm512_storeu_si512(y, b);
+  for (int i = 0; i < 32; ++i) mask |= (uint32_t)(x[i] < y[i]) << i;
+  return mask;
+}
+#undef _mm512_cmplt_epi16_mask
+#define _mm512_cmplt_epi16_mask emulated_cmplt_epi16_mask
+
 #endif

@@ -6,7 +6,10 @@
 #include <time.h>
 
 #if defined(__x86_64__)
-extern const edgelm_peaks edgelm_peaks_avx2, edgelm_peaks_avx512;
+extern const edgelm_peaks edgelm_peaks_avx2;
+#if !defined(EDGELM_EMULATE_AVX512)
+extern const edgelm_peaks edgelm_peaks_avx512;
+#endif
 #endif
 
 static const struct {
@@ -15,7 +18,9 @@ static const struct {
 } sets[] = {
 #if defined(__x86_64__)
     {"avx2", &edgelm_peaks_avx2},
+#if !defined(EDGELM_EMULATE_AVX512)
     {"avx512", &edgelm_peaks_avx512},
+#endif
 #endif
     {NULL, NULL}};
 
