@@ -71,24 +71,7 @@ static void lay_out_i8(edgelm_conv* conv) {
 }
 
 static void pack(const edgelm_conv* conv, const edgelm_weights* weights, size_t panel, uint8_t* out) {
-  const size_t O = conv->attrs.out_channels, C = conv->attrs.in_channels, lanes = conv->lanes;
-  const size_t taps = (size_t)conv->attrs.kernel_h * conv->attrs.kernel_w, planes = conv->planes;
-  int32_t* init = (int32_t*)(void*)out;
-  uint8_t* indices = out + lanes * sizeof *init;
-  for (size_t i = 0; i < lut_rows(conv) * lanes * 4; ++i) indices[i] = (uint8_t)(i % 4 * 16);
-  for (size_t o = panel * lanes; o < edgelm_min(O, (panel + 1) * lanes); ++o) {
-    for (size_t tap = 0; tap < taps; ++tap) {
-      for (size_t c = 0; c < C; ++c) {
-        const int32_t w = edgelm_weight(conv, weights, o, tap, c);
-        for (size_t plane = 0; plane < planes; ++plane) {
-          const size_t row = (tap * tables(conv) + c / GROUPED) * planes + plane;
-          const int minus = lut_minus(w, (int32_t)plane);
-          indices[(row * lanes + o % lanes) * 4 + c % GROUPED / 4] |= (uint8_t)(minus << c % 4);
-          init[o % lanes] -= minus ? top(conv) - conv->offset : conv->offset;
-        }
-      }
-    }
-  }
+  lut_pack(conv, weights, panel, sizeof(uint8_t), -conv->offset, conv->offset - top(conv), out);
 }
 
 /* The numbers 0..63 as bytes, and what each lane of the permutations below takes. */

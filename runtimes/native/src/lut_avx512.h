@@ -118,6 +118,31 @@ static inline size_t lut_panel_bytes(const edgelm_conv* conv) {
 }
 
 /* A filter's weight in a plane: of the two binary weights whose mean it is, or itself. */
-static inline int lut_minus(int32_t weight, int32_t plane) { return plane ? weight < 1 : weight < 0; }
+static inline int lut_minus(int32_t weight, size_t plane) { return plane ? weight < 1 : weight < 0; }
+
+/* Fills a panel, in indices of `index_bytes`: 1, of one group of channels each, four in a lane, or 2, two in a lane. A
+ * filter's first sum takes `plus` or `minus` for each of its weights. */
+static inline void lut_pack(const edgelm_conv* conv, const edgelm_weights* weights, size_t panel, size_t index_bytes,
+                            int32_t plus, int32_t minus, uint8_t* out) {
+  const size_t O = conv->attrs.out_channels, C = conv->attrs.in_channels, lanes = conv->lanes;
+  const size_t taps = (size_t)conv->attrs.kernel_h * conv->attrs.kernel_w, planes = conv->planes;
+  const size_t groups = 4 / index_bytes, step = 4 * groups;
+  int32_t* init = (int32_t*)(void*)out;
+  uint8_t* indices = out + lanes * sizeof *init;
+  for (size_t i = 0; i < lut_rows(conv) * lanes * groups; ++i) indices[i * index_bytes] = (uint8_t)(i % groups * 16);
+  for (size_t o = panel * lanes; o < edgelm_min(O, (panel + 1) * lanes); ++o) {
+    for (size_t tap = 0; tap < taps; ++tap) {
+      for (size_t c = 0; c < C; ++c) {
+        const int32_t w = edgelm_weight(conv, weights, o, tap, c);
+        for (size_t plane = 0; plane < planes; ++plane) {
+          const size_t row = (tap * conv->steps + c / step) * planes + plane;
+          const int less = lut_minus(w, plane);
+          indices[(row * lanes + o % lanes) * 4 + c % step / 4 * index_bytes] |= (uint8_t)(less << c % 4);
+          init[o % lanes] += less ? minus : plus;
+        }
+      }
+    }
+  }
+}
 
 #endif

@@ -14,7 +14,7 @@
 
 #include "stages.h"
 
-static inline void transpose4(const float* from, size_t from_stride, float* to, size_t to_stride) {
+static inline void transpose_square(const float* from, size_t from_stride, float* to, size_t to_stride) {
   const float32x4x2_t a = vzipq_f32(vld1q_f32(from), vld1q_f32(from + 2 * from_stride));
   const float32x4x2_t b = vzipq_f32(vld1q_f32(from + from_stride), vld1q_f32(from + 3 * from_stride));
   for (size_t i = 0; i < 2; ++i) {
@@ -24,15 +24,8 @@ static inline void transpose4(const float* from, size_t from_stride, float* to, 
   }
 }
 
-static void transpose(const float* from, size_t from_stride, float* to, size_t to_stride, size_t rows, size_t columns) {
-  const size_t whole_rows = rows / 4 * 4, whole_columns = columns / 4 * 4;
-  for (size_t column = 0; column < whole_columns; column += 4)
-    for (size_t row = 0; row < whole_rows; row += 4)
-      transpose4(from + row * from_stride + column, from_stride, to + column * to_stride + row, to_stride);
-  for (size_t column = 0; column < columns; ++column)
-    for (size_t row = column < whole_columns ? whole_rows : 0; row < rows; ++row)
-      to[column * to_stride + row] = from[row * from_stride + column];
-}
+enum { SQUARE = 4 };
+#include "transpose.inc"
 
 /* One bit for each of sixteen masks of 32 bits. */
 static inline unsigned bits_of(uint32x4_t a, uint32x4_t b, uint32x4_t c, uint32x4_t d) {

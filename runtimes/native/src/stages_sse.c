@@ -10,7 +10,7 @@
 
 #include "stages.h"
 
-static inline void transpose4(const float* from, size_t from_stride, float* to, size_t to_stride) {
+static inline void transpose_square(const float* from, size_t from_stride, float* to, size_t to_stride) {
   __m128 a = _mm_loadu_ps(from), b = _mm_loadu_ps(from + from_stride);
   __m128 c = _mm_loadu_ps(from + 2 * from_stride), d = _mm_loadu_ps(from + 3 * from_stride);
   _MM_TRANSPOSE4_PS(a, b, c, d);
@@ -20,15 +20,8 @@ static inline void transpose4(const float* from, size_t from_stride, float* to, 
   _mm_storeu_ps(to + 3 * to_stride, d);
 }
 
-static void transpose(const float* from, size_t from_stride, float* to, size_t to_stride, size_t rows, size_t columns) {
-  const size_t whole_rows = rows / 4 * 4, whole_columns = columns / 4 * 4;
-  for (size_t column = 0; column < whole_columns; column += 4)
-    for (size_t row = 0; row < whole_rows; row += 4)
-      transpose4(from + row * from_stride + column, from_stride, to + column * to_stride + row, to_stride);
-  for (size_t column = 0; column < columns; ++column)
-    for (size_t row = column < whole_columns ? whole_rows : 0; row < rows; ++row)
-      to[column * to_stride + row] = from[row * from_stride + column];
-}
+enum { SQUARE = 4 };
+#include "transpose.inc"
 
 /* One bit for each of sixteen masks of 32 bits. */
 static inline unsigned bits_of(__m128i a, __m128i b, __m128i c, __m128i d) {

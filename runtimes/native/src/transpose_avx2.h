@@ -5,7 +5,7 @@
 #include <immintrin.h>
 #include <stddef.h>
 
-static inline void transpose8(const float* from, size_t from_stride, float* to, size_t to_stride) {
+static inline void transpose_square(const float* from, size_t from_stride, float* to, size_t to_stride) {
   __m256 r[8], t[8];
   for (size_t i = 0; i < 8; ++i) r[i] = _mm256_loadu_ps(from + i * from_stride);
   for (size_t i = 0; i < 8; i += 2) {
@@ -24,14 +24,7 @@ static inline void transpose8(const float* from, size_t from_stride, float* to, 
   }
 }
 
-static void transpose(const float* from, size_t from_stride, float* to, size_t to_stride, size_t rows, size_t columns) {
-  const size_t whole_rows = rows / 8 * 8, whole_columns = columns / 8 * 8;
-  for (size_t row = 0; row < whole_rows; row += 8)
-    for (size_t column = 0; column < whole_columns; column += 8)
-      transpose8(from + row * from_stride + column, from_stride, to + column * to_stride + row, to_stride);
-  for (size_t column = 0; column < columns; ++column)
-    for (size_t row = column < whole_columns ? whole_rows : 0; row < rows; ++row)
-      to[column * to_stride + row] = from[row * from_stride + column];
-}
+enum { SQUARE = 8 };
+#include "transpose.inc"
 
 #endif
