@@ -11,12 +11,9 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import onnx
-from onnx import numpy_helper
+from one_operator import open_both
 
 from edgelm.bench.interleave import interleave, pin
-from edgelm.runtimes.engines import open_session
-from edgelm.runtimes.native import QuantGraph
 
 
 def main() -> None:
@@ -26,16 +23,7 @@ def main() -> None:
     args = parser.parse_args()
     pin(1)
     for path in args.models:
-        model = onnx.load(path)
-        nodes = [node for node in model.graph.node if node.op_type == "QuantGraph"]
-        if len(nodes) != 1 or len(model.graph.node) != 1:
-            sys.exit(f"{path} has {len(model.graph.node)} operators, expected one QuantGraph alone")
-        constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-        program, data = (constants[name] for name in nodes[0].input[:2])
-        graph = QuantGraph(program, data)
-        session = open_session(path)
-        size = session.spec.input
-        crop = np.random.default_rng(1).random((1, size.height, size.width, 3), dtype=np.float32)
+        session, graph, crop = open_both(path)
         image = np.ascontiguousarray(crop.transpose(0, 3, 1, 2))
         entries = {"engine": session.prepared(crop), "alone": graph.prepared([image])}
         timings = interleave(entries, rounds=args.rounds, progress=partial(print, file=sys.stderr))
