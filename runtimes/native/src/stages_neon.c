@@ -83,33 +83,38 @@ static inline float32x4_t affine4(float32x4_t v, const block* b, size_t i) {
   return vaddq_f32(vmulq_f32(v, b->scale[i]), b->bias[i]);
 }
 
-/* ReLU, which keeps what is no number. */
-static inline float32x4_t cut(float32x4_t v, int relu) {
-  const float32x4_t zero = vdupq_n_f32(0.0f);
-  return relu ? vbslq_f32(vcltq_f32(v, zero), zero, v) : v;
+/* ReLU; the maximum of what is no number and zero is no number. */
+static inline float32x4_t cut(float32x4_t v, const int relu) { return relu ? vmaxq_f32(v, vdupq_n_f32(0.0f)) : v; }
+
+/* The rest of a row, which has less than sixteen channels, goes by a copy: loops over whole blocks call nothing, and so
+ * keep their affine in registers. */
+static inline const void* copy_of(const void* row, size_t some, size_t element, void* room) {
+  return memcpy(room, row, some * element);
 }
 
-/* Sixteen values of a row that has `some` left: the row itself, or a copy of its end. */
-static inline const void* sixteen(const void* row, size_t some, size_t element, void* room) {
-  return some >= 16 ? row : memcpy(room, row, some * element);
-}
-
-static inline float32x4_t sum4(const void* sums, edgelm_sum_kind kind, size_t i) {
+static inline float32x4_t sum4(const void* sums, const edgelm_sum_kind kind, size_t i) {
   if (kind == EDGELM_SUM_FLOAT) return vld1q_f32((const float*)sums + 4 * i);
   if (kind == EDGELM_SUM_INT32) return vcvtq_f32_s32(vld1q_s32((const int32_t*)sums + 4 * i));
   return vcvtq_f32_s32(vmovl_s16(vld1_s16((const int16_t*)sums + 4 * i)));
 }
 
-static inline void outputs_of(const uint8_t* sums, size_t sums_bytes, const edgelm_sum_kind kind, const block* b,
-                              int relu, size_t some, size_t count, float* y, size_t y_stride) {
-  float room[16] = {0};
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE void output(const void* sums, const edgelm_sum_kind kind, const block* b, const int relu, float* y) {
+  for (size_t k = 0; k < 4; ++k) vst1q_f32(y + 4 * k, cut(affine4(sum4(sums, kind, k), b, k), relu));
+}
+
+INLINE void outputs_of(const uint8_t* sums, size_t sums_bytes, const edgelm_sum_kind kind, const block* b,
+                       const int relu, size_t some, size_t count, float* y, size_t y_stride) {
+  if (some >= 16) {
+    const block local = *b;
+    for (size_t i = 0; i < count; ++i, sums += sums_bytes, y += y_stride) output(sums, kind, &local, relu, y);
+    return;
+  }
+  float from[16] = {0}, to[16];
   for (size_t i = 0; i < count; ++i, sums += sums_bytes, y += y_stride) {
-    const void* x = sixteen(sums, some, kind == EDGELM_SUM_INT16 ? 2 : 4, room);
-    float* to = some >= 16 ? y : room;
-    float32x4_t v[4];
-    for (size_t k = 0; k < 4; ++k) v[k] = cut(affine4(sum4(x, kind, k), b, k), relu);
-    for (size_t k = 0; k < 4; ++k) vst1q_f32(to + 4 * k, v[k]);
-    if (some < 16) memcpy(y, room, some * sizeof *y);
+    output(copy_of(sums, some, kind == EDGELM_SUM_INT16 ? 2 : 4, from), kind, b, relu, to);
+    memcpy(y, to, some * sizeof *y);
   }
 }
 
@@ -119,12 +124,19 @@ static void outputs(const void* sums, size_t sums_stride, edgelm_sum_kind kind, 
   for (size_t at = 0; at < n; at += 16) {
     const block b = block_of(scale, bias, at, n);
     const uint8_t* from = (const uint8_t*)sums + at * element;
-    if (kind == EDGELM_SUM_FLOAT)
-      outputs_of(from, bytes, EDGELM_SUM_FLOAT, &b, relu, n - at, count, y + at, y_stride);
+#define OUTPUTS(kind, relu) outputs_of(from, bytes, kind, &b, relu, n - at, count, y + at, y_stride)
+    if (kind == EDGELM_SUM_FLOAT && relu)
+      OUTPUTS(EDGELM_SUM_FLOAT, 1);
+    else if (kind == EDGELM_SUM_FLOAT)
+      OUTPUTS(EDGELM_SUM_FLOAT, 0);
+    else if (kind == EDGELM_SUM_INT32 && relu)
+      OUTPUTS(EDGELM_SUM_INT32, 1);
     else if (kind == EDGELM_SUM_INT32)
-      outputs_of(from, bytes, EDGELM_SUM_INT32, &b, relu, n - at, count, y + at, y_stride);
+      OUTPUTS(EDGELM_SUM_INT32, 0);
+    else if (relu)
+      OUTPUTS(EDGELM_SUM_INT16, 1);
     else
-      outputs_of(from, bytes, EDGELM_SUM_INT16, &b, relu, n - at, count, y + at, y_stride);
+      OUTPUTS(EDGELM_SUM_INT16, 0);
   }
 }
 
@@ -140,7 +152,7 @@ static void signs(const float* y, size_t stride, const edgelm_quantizer* q, size
     const block b = block_of(local.scale, local.bias, at, n);
     float room[16] = {0};
     for (size_t i = 0; i < count; ++i) {
-      const float* x = sixteen(y + i * stride, n - at, sizeof *x, room);
+      const float* x = n - at >= 16 ? y + i * stride : copy_of(y + i * stride, n - at, sizeof *y, room);
       put(out + i * step, at, n,
           bits_of(negative4(x, &b, 0, &local), negative4(x, &b, 1, &local), negative4(x, &b, 2, &local),
                   negative4(x, &b, 3, &local)));
@@ -169,39 +181,44 @@ static inline int16x8_t level8(const float* y, const block* b, size_t i, const g
   return vaddq_s16(vminq_s16(vmaxq_s16(level, g->low), g->high), g->offset);
 }
 
-static inline void store(uint8_t* out, const void* sixteen, size_t bytes, size_t whole) {
-  if (bytes >= whole)
-    memcpy(out, sixteen, whole);
-  else
-    memcpy(out, sixteen, bytes);
+/* Sixteen levels of `bytes` bytes each. */
+INLINE void level16(const float* y, const block* b, const grid* g, const size_t bytes, uint8_t* out) {
+  const int16x8_t low = level8(y, b, 0, g), high = level8(y, b, 2, g);
+  if (bytes == 1) {
+    vst1q_s8((int8_t*)out, vcombine_s8(vmovn_s16(low), vmovn_s16(high)));
+  } else {
+    vst1q_s8((int8_t*)out, vreinterpretq_s8_s16(low));
+    vst1q_s8((int8_t*)out + 16, vreinterpretq_s8_s16(high));
+  }
+}
+
+INLINE void levels(const float* y, size_t stride, const edgelm_quantizer* q, size_t n, size_t count, uint8_t* out,
+                   size_t step, const size_t bytes) {
+  const grid g = grid_of(q);
+  for (size_t at = 0; at < n; at += 16, y += 16) {
+    const block b = block_of(q->scale, q->bias, at, n);
+    uint8_t* to = out + bytes * at;
+    if (n - at >= 16) {
+      for (size_t i = 0; i < count; ++i) level16(y + i * stride, &b, &g, bytes, to + i * step);
+      continue;
+    }
+    float from[16] = {0};
+    uint8_t room[32];
+    for (size_t i = 0; i < count; ++i) {
+      level16(copy_of(y + i * stride, n - at, sizeof *y, from), &b, &g, bytes, room);
+      memcpy(to + i * step, room, bytes * (n - at));
+    }
+  }
 }
 
 static void levels8(const float* y, size_t stride, const edgelm_quantizer* q, size_t n, size_t count, uint8_t* out,
                     size_t step) {
-  const grid g = grid_of(q);
-  for (size_t at = 0; at < n; at += 16, y += 16) {
-    const block b = block_of(q->scale, q->bias, at, n);
-    float room[16] = {0};
-    for (size_t i = 0; i < count; ++i) {
-      const float* x = sixteen(y + i * stride, n - at, sizeof *x, room);
-      const int8x16_t bytes = vcombine_s8(vmovn_s16(level8(x, &b, 0, &g)), vmovn_s16(level8(x, &b, 2, &g)));
-      store(out + i * step + at, &bytes, n - at, 16);
-    }
-  }
+  levels(y, stride, q, n, count, out, step, 1);
 }
 
 static void levels16(const float* y, size_t stride, const edgelm_quantizer* q, size_t n, size_t count, uint8_t* out,
                      size_t step) {
-  const grid g = grid_of(q);
-  for (size_t at = 0; at < n; at += 16, y += 16) {
-    const block b = block_of(q->scale, q->bias, at, n);
-    float room[16] = {0};
-    for (size_t i = 0; i < count; ++i) {
-      const float* x = sixteen(y + i * stride, n - at, sizeof *x, room);
-      const int16x8_t words[2] = {level8(x, &b, 0, &g), level8(x, &b, 2, &g)};
-      store(out + i * step + 2 * at, words, 2 * (n - at), 32);
-    }
-  }
+  levels(y, stride, q, n, count, out, step, 2);
 }
 #endif
 
