@@ -14,10 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from room import HERE, ROOT, Room, RoomError
 
 MOST_CHANGE = 2e-4
 """Between two windows over the same work, as a share: what an allocator does may differ from run to run."""
+
+
+WARM = 3
+"""Inferences until edgelm's operator in ONNX Runtime has settled how many threads there are."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +68,13 @@ class Counted:
         window: the blocks.
         about: the engine and its version; of a layer also its kernel.
         mappings: what lies where.
+        output: (1, O, OH, OW) of a network for the input of guest.image.
     """
 
     window: Window
     about: dict[str, Any]
     mappings: tuple[Mapping, ...]
+    output: NDArray[np.float32] | None
 
 
 def instructions(window: Window) -> int:
@@ -94,7 +102,9 @@ def _class(word: int) -> str:
     return "branch or system" if group & 14 == 10 else "other"
 
 
-def count(room: Room, cpu: str, file: Path, *, library: Path, plain: bool = False, warm: int = 2) -> Counted:
+def count(
+    room: Room, cpu: str, file: Path, *, library: Path, plain: bool = False, warm: int = WARM, windows: int = 2
+) -> Counted:
     """Run `file` on an emulated core and count one inference, or of an .npz one run of its step.
 
     Args:
@@ -104,12 +114,13 @@ def count(room: Room, cpu: str, file: Path, *, library: Path, plain: bool = Fals
         library: libedgelm.so for 64-bit ARM.
         plain: by the engine alone.
         warm: inferences before the first window; engines prepare themselves in these.
+        windows: how many are compared; the last one counts.
 
     Raises:
         RoomError: the room lacks something, the run failed, or two windows over the same work differ.
     """
     with tempfile.TemporaryDirectory() as name:
-        out, maps = Path(name) / "blocks", Path(name) / "maps"
+        out, maps, output = Path(name) / "blocks", Path(name) / "maps", Path(name) / "output.npy"
         env = os.environ | {
             "EDGELM_QEMU_OPTIONS": f"-plugin {room.plugin},out={out}",
             "EDGELM_LIBRARY": str(library.resolve()),
@@ -117,7 +128,8 @@ def count(room: Room, cpu: str, file: Path, *, library: Path, plain: bool = Fals
         }
         env.pop("EDGELM_ISA", None)
         command = [str(room.python(cpu)), str(HERE / "guest.py"), str(file.resolve())]
-        command += ["--marker", str(room.marker), "--maps", str(maps), "--warm", str(warm)]
+        command += ["--marker", str(room.marker), "--maps", str(maps), "--output", str(output)]
+        command += ["--warm", str(warm), "--windows", str(windows)]
         done = subprocess.run(
             command + ["--plain"] * plain, env=env, capture_output=True, text=True, check=False, cwd=name
         )
@@ -125,17 +137,18 @@ def count(room: Room, cpu: str, file: Path, *, library: Path, plain: bool = Fals
             raise RoomError(
                 f"{file.name} failed on the emulated {cpu} (status {done.returncode}): {done.stderr[-800:]}"
             )
-        windows = list(read_windows(out.read_text().splitlines()))
+        found = list(read_windows(out.read_text().splitlines()))
         about = json.loads(done.stdout.splitlines()[-1])
         mappings = tuple(read_maps(maps.read_text()))
+        floats = np.load(output) if output.exists() else None
     if file.suffix == ".npz":
         # Python's part of a call depends on where its arrays happen to lie.
-        windows = [within(window, mappings, library) for window in windows]
-        windows = [step_of(once, thrice) for once, thrice in zip(windows[::2], windows[1::2], strict=True)]
-    totals = [instructions(window) for window in windows]
-    if len(totals) < 2 or max(totals) - min(totals) > MOST_CHANGE * max(totals):
+        found = [within(window, mappings, library) for window in found]
+        found = [step_of(once, thrice) for once, thrice in zip(found[::2], found[1::2], strict=True)]
+    totals = [instructions(window) for window in found]
+    if len(totals) != windows or max(totals) - min(totals) > MOST_CHANGE * max(totals):
         raise RoomError(f"{file.name} executed {totals} instructions in windows over the same work; run it again")
-    return Counted(windows[-1], about, mappings)
+    return Counted(found[-1], about, mappings, floats)
 
 
 def read_windows(lines: Iterable[str]) -> Iterable[Window]:

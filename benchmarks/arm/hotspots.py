@@ -1,7 +1,7 @@
 """Where the instructions and the estimated cycles of an inference on an emulated Raspberry Pi go.
 
-    python benchmarks/arm/hotspots.py edgelm/zoo/face68-cunet2-bwa.tflite --cpu a72 --library libedgelm.so --blocks 5
-    python benchmarks/arm/hotspots.py "W1A8:3x3 128->32 64x64" --cpu a76 --library libedgelm.so
+    python benchmarks/arm/hotspots.py edgelm/zoo/face68-cunet2-bwa.tflite --cpu a72 --blocks 5
+    python benchmarks/arm/hotspots.py "W1A8:3x3 128->32 64x64" --cpu a76
 
 Takes a model file of ours, with --plain any that its engine runs alone, or a layer of edgelm/bench/shapes.py.
 Functions have names where the library was not stripped, blocks have lines of source where it has debug information.
@@ -15,8 +15,9 @@ from collections import Counter
 from pathlib import Path
 
 from counting import Block, classes, count, instructions
+from crossbuild import BuildError
 from mca import Estimate, disassemble, estimate
-from room import BOARDS, ROOT, Room, RoomError
+from room import BOARDS, ROOT, Room
 from single import parse_layer, write_layer
 from symbols import Places
 
@@ -28,7 +29,7 @@ def main() -> None:
     parser.add_argument("file", help="a model file, or a layer such as 'W1A8:3x3 128->32 64x64'")
     parser.add_argument("--room", type=Path, default=ROOT / ".arm")
     parser.add_argument("--cpu", choices=list(BOARDS), default="a72")
-    parser.add_argument("--library", type=Path, required=True, help="libedgelm.so for 64-bit ARM, not stripped")
+    parser.add_argument("--library", type=Path, help="libedgelm.so for 64-bit ARM, not stripped; by default built")
     parser.add_argument("--plain", action="store_true", help="by the file's engine, without edgelm")
     parser.add_argument("--functions", type=int, default=15, help="how many are shown")
     parser.add_argument("--blocks", type=int, default=0, help="how many are shown with their instructions")
@@ -41,9 +42,11 @@ def main() -> None:
             if not path.exists():
                 path = Path(folder) / "layer.npz"
                 write_layer(wanted := parse_layer(args.file), path)
-            counted = count(room, args.cpu, path, library=args.library, plain=args.plain, warm=args.warm)
+            counted = count(
+                room, args.cpu, path, library=args.library or room.library, plain=args.plain, warm=args.warm
+            )
         found = estimate(room, args.cpu, counted.window)
-    except (RoomError, EdgelmError) as error:
+    except (BuildError, EdgelmError) as error:
         sys.exit(f"hotspots: {error}")
     total = instructions(counted.window)
     kinds = ", ".join(f"{name} {share / total:.0%}" for name, share in classes(counted.window).items())

@@ -2,21 +2,20 @@
 
 A room is a folder with `pi4/python` and `pi5/python`, wrappers that run a 64-bit ARM Python on an emulated Raspberry Pi
 and add the QEMU options in EDGELM_QEMU_OPTIONS; making it is left to others. What is made here lies in its folder
-`counting` and is made once: the plugin, the marks and LLVM 19. Nothing needs root.
+`counting` and is made once: the plugin, the marks, LLVM 19 and the native library. Nothing needs root.
 """
 
 import os
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.util import find_spec
 from pathlib import Path
+
+from crossbuild import BuildError, build_library, cross_compiler, refresh, run
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-TARGET = "aarch64-linux-gnu.2.17"
 LLVM_PACKAGES = ("llvm-19", "libllvm19")
 
 
@@ -27,24 +26,26 @@ class Board:
     Attributes:
         folder: of its Python in a room.
         name: of the board.
+        core: its name.
         ghz: clock of its core in GHz.
         scheduling: LLVM's scheduling model that stands for the core.
     """
 
     folder: str
     name: str
+    core: str
     ghz: float
     scheduling: str
 
 
 BOARDS = {
-    "a72": Board("pi4", "Raspberry Pi 4", 1.8, "cortex-a72"),
+    "a72": Board("pi4", "Raspberry Pi 4", "Cortex-A72", 1.8, "cortex-a72"),
     # LLVM's cortex-a76 is an alias of the A57 model, half as wide as the core; the Neoverse N1 is its sibling.
-    "a76": Board("pi5", "Raspberry Pi 5", 2.4, "neoverse-n1"),
+    "a76": Board("pi5", "Raspberry Pi 5", "Cortex-A76", 2.4, "neoverse-n1"),
 }
 
 
-class RoomError(Exception):
+class RoomError(BuildError):
     """The room lacks something; the text says what to do."""
 
 
@@ -83,14 +84,19 @@ class Room:
         """count.c for this machine's QEMU."""
         made = self.cache / "count.so"
         sources = [HERE / "count.c", HERE / "qemu_plugin.h"]
-        return _make(made, sources, ["cc", "-O2", "-Wall", "-shared", "-fPIC", str(sources[0]), "-o"])
+        return refresh(made, sources, ["cc", "-O2", "-Wall", "-shared", "-fPIC", str(sources[0]), "-o"])
 
     @cached_property
     def marker(self) -> Path:
         """mark.c for the emulated machine."""
         source = HERE / "mark.c"
         flags = ["-O2", "-shared", "-fPIC", "-nostdlib", str(source), "-o"]
-        return _make(self.cache / "mark.so", [source], [*cross_compiler(), *flags])
+        return refresh(self.cache / "mark.so", [source], [*cross_compiler(), *flags])
+
+    @cached_property
+    def library(self) -> Path:
+        """libedgelm.so of this checkout, with symbols."""
+        return build_library(self.cache / "native")
 
     @cached_property
     def llvm(self) -> Path:
@@ -98,10 +104,10 @@ class Room:
         folder = self.cache / "llvm"
         tools = folder / "usr/lib/llvm-19/bin"
         if not (tools / "llvm-mca").exists():
-            _run(["apt-get", "download", *LLVM_PACKAGES], self.cache)
+            run(["apt-get", "download", *LLVM_PACKAGES], self.cache)
             for package in LLVM_PACKAGES:
                 (found,) = self.cache.glob(f"{package}_*.deb")
-                _run(["dpkg-deb", "-x", str(found), str(folder)], self.cache)
+                run(["dpkg-deb", "-x", str(found), str(folder)], self.cache)
                 found.unlink()
         return tools
 
@@ -114,30 +120,3 @@ class Room:
         if done.returncode != 0:
             raise RoomError(f"{name} failed (status {done.returncode}): {done.stderr[-500:]}")
         return done
-
-
-def cross_compiler() -> list[str]:
-    """The compiler of $EDGELM_ARM_CC, else zig where this Python has it, else Debian's cross compiler."""
-    if named := os.environ.get("EDGELM_ARM_CC"):
-        return named.split()
-    if find_spec("ziglang"):
-        return [sys.executable, "-m", "ziglang", "cc", "-target", TARGET]
-    return ["aarch64-linux-gnu-gcc"]
-
-
-def _make(made: Path, sources: Sequence[Path], command: Sequence[str]) -> Path:
-    if not made.exists() or made.stat().st_mtime < max(source.stat().st_mtime for source in sources):
-        _run([*command, str(made)], HERE)
-    return made
-
-
-def _run(command: Sequence[str], folder: Path) -> None:
-    try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    except FileNotFoundError as error:
-        raise RoomError(
-            f"there is no {command[0]} here; counting needs qemu-user, a C compiler, and to build for ARM ziglang from "
-            "PyPI or gcc-aarch64-linux-gnu, or a compiler's command in EDGELM_ARM_CC"
-        ) from error
-    if done.returncode != 0:
-        raise RoomError(f"{' '.join(command)} failed (status {done.returncode}): {done.stderr[-500:]}")

@@ -23,6 +23,15 @@ class Layer:
     shape: LayerShape
 
 
+_BY_NAME = {shape.name: shape for shape in SHAPES}
+LAYERS = tuple(
+    Layer(precision, _BY_NAME[name])
+    for precision in PRECISIONS
+    for name in ("3x3 128->32 32x32", "3x3 128->32 8x8", "1x1 288->128 32x32")
+)
+"""What the report shows of single layers; more of them would only take longer to emulate."""
+
+
 def parse_layer(text: str) -> Layer:
     """A layer from for example "W1A8:3x3 128->32 64x64".
 
@@ -30,13 +39,12 @@ def parse_layer(text: str) -> Layer:
         UsageError: an unknown precision or shape.
     """
     precision, _, name = text.partition(":")
-    shapes = {shape.name: shape for shape in SHAPES}
-    if precision not in PRECISIONS or name not in shapes:
+    if precision not in PRECISIONS or name not in _BY_NAME:
         raise UsageError(
             f'{text!r} is no layer; expected one such as "W1A8:3x3 128->32 64x64" with a precision of '
-            f"{', '.join(PRECISIONS)} and a shape of {', '.join(shapes)}"
+            f"{', '.join(PRECISIONS)} and a shape of {', '.join(_BY_NAME)}"
         )
-    return Layer(precision, shapes[name])
+    return Layer(precision, _BY_NAME[name])
 
 
 def write_layer(wanted: Layer, path: Path) -> None:
