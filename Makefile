@@ -10,7 +10,7 @@ EXTRAS := cli,onnx,tflite,export,dev
 NATIVE := $(wildcard runtimes/native/CMakeLists.txt runtimes/native/src/*)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check clean
+.PHONY: help setup demo test check wheels clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -25,6 +25,9 @@ test: check ## check, and run all tests
 
 check: $(VENV)/.installed ## lint, formats and types
 	PATH="$(abspath $(BIN)):$$PATH" .ci/check.sh
+
+wheels: $(VENV)/.wheels ## build the wheels for x86-64 and ARM, 64 and 32 bit, into dist/; MUSL=1 for Alpine too
+	$(BIN)/python .ci/wheels.py --selftest $(if $(MUSL),--musl)
 
 clean: ## remove what building, testing and the demo made; .venv stays
 	rm -rf .build build dist $(OUT) .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks .coverage
@@ -51,4 +54,9 @@ $(VENV)/.torch: | $(VENV)/bin/python
 $(VENV)/.installed: pyproject.toml $(NATIVE) | $(VENV)/.torch
 	@echo "== building edgelm and installing what it needs"
 	$(BIN)/pip install --quiet -e ".[$(EXTRAS)]"
+	@touch $@
+
+$(VENV)/.wheels: pyproject.toml | $(VENV)/bin/python
+	@echo "== installing what builds wheels"
+	$(BIN)/pip install --quiet -e ".[wheels]"
 	@touch $@

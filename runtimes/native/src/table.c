@@ -4,11 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#if defined(__arm__) || defined(__aarch64__)
-#include <sys/auxv.h>
-#endif
 
 #include "conv.h"
+#include "cpu.h"
 
 #define EDGELM_KERNEL(kind, isa, able) extern const edgelm_kernel edgelm_##kind##_##isa;
 #include "kernels.inc"
@@ -27,29 +25,7 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 const char* const edgelm_kind_names[EDGELM_KINDS] = {"f32", "i16", "i8", "i6", "b1", "r32", "r8"};
 
 static void detect(void) {
-  struct {
-    int sse, avx2, avx512, neon, dotprod;
-  } cpu = {0, 0, 0, 0, 0};
-#if defined(__x86_64__)
-  __builtin_cpu_init();
-  cpu.sse = __builtin_cpu_supports("sse4.1");
-  cpu.avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("popcnt");
-  cpu.avx512 = cpu.avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-               __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-               __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi") &&
-               __builtin_cpu_supports("avx512vpopcntdq");
-#if defined(EDGELM_EMULATE_AVX512)
-  cpu.avx512 = cpu.avx2;
-#endif
-#elif defined(__aarch64__)
-  cpu.neon = 1;
-  cpu.dotprod = (getauxval(AT_HWCAP) >> 20) & 1; /* HWCAP_ASIMDDP */
-#elif defined(__arm__)
-  cpu.neon = (getauxval(AT_HWCAP) >> 12) & 1; /* HWCAP_NEON */
-#endif
-#if defined(EDGELM_EMULATE_NEON)
-  cpu.neon = cpu.dotprod = 1;
-#endif
+  const edgelm_cpu cpu = edgelm_detect_cpu();
   (void)cpu;
   size_t i = 0;
 #define EDGELM_KERNEL(kind, isa, able) table[i++] = (edgelm_kernel_info){#kind, #isa, able};
