@@ -35,7 +35,7 @@ class Network:
     landmarks: int
     size: int
     precisions: tuple[str, ...] = ("W1A1", "W1A6", "W1A8", "W1A13", "W1A32")
-    windows: int = 2
+    windows: int = 3
     bundled: str | None = None
 
     @property
@@ -52,7 +52,6 @@ class File:
         label: of its row, for example "W1A8 onnx" or "ort-int8".
         path: of the file.
         plain: another engine's alone.
-        precision: of ours, as the row's first word.
     """
 
     label: str

@@ -1,6 +1,6 @@
 """What runs inside the emulated machine: a network or a layer, with a counting window around each inference.
 
-    python guest.py FILE --marker mark.so --maps MAPS --output OUT.npy [--plain] [--warm 2] [--windows 2]
+    python guest.py FILE --marker mark.so --maps MAPS --output OUT.npy [--plain] [--warm 2] [--windows 3]
 
 FILE is a model file, run by `edgelm.runtimes.open_session` or with --plain by its engine alone, or an .npz that holds a
 program of the native library (`program`, `data`, the NHWC `shape` of its input, and a `step`). Of an .npz the windows
@@ -34,12 +34,12 @@ class Work:
     Attributes:
         runs: a window each.
         about: for the report.
-        output: (1, O, OH, OW), or None where there is nothing to compare.
+        output: (1, O, OH, OW) of what a run returned, or None where there is nothing to compare.
     """
 
     runs: tuple[Run, ...]
     about: dict[str, Any]
-    output: Callable[[], Floats | None]
+    output: Callable[[Any], Floats | None]
 
 
 def image(H: int, W: int) -> Floats:
@@ -52,7 +52,11 @@ def ours(path: Path) -> Work:
 
     session = open_session(path, threads=1)
     x = np.ascontiguousarray(image(session.spec.input.height, session.spec.input.width).transpose(0, 2, 3, 1))
-    return Work((session.prepared(x),), {"engine": session.engine_version}, lambda: session.run(x))
+    return Work(
+        (session.prepared(x),),
+        {"engine": session.engine_version},
+        lambda result: np.asarray(result[0] if path.suffix == ".onnx" else result),
+    )
 
 
 def plain(path: Path) -> Work:
@@ -65,7 +69,7 @@ def plain(path: Path) -> Work:
         source = session.get_inputs()[0]
         feeds = {source.name: image(*source.shape[2:])}
         about = {"engine": f"onnxruntime {onnxruntime.__version__}"}
-        return Work((lambda: session.run(None, feeds),), about, lambda: np.asarray(session.run(None, feeds)[0]))
+        return Work((lambda: session.run(None, feeds),), about, lambda result: np.asarray(result[0]))
     from importlib.metadata import version
 
     from ai_edge_litert import interpreter
@@ -79,7 +83,7 @@ def plain(path: Path) -> Work:
         x = np.clip(np.rint(x / scale) + zero, -128, 127).astype(np.int8)
     network.set_tensor(tensor["index"], x)
 
-    def output() -> Floats:
+    def output(_result: Any) -> Floats:
         found = network.get_tensor(target["index"]).astype(np.float32)
         if target["dtype"] == np.int8:
             scale, zero = target["quantization"]
@@ -99,7 +103,7 @@ def step(path: Path) -> Work:
     info = graph.steps()[index]
     about = {"kind": info.kind, "isa": info.isa, "op": info.op, "engine": "the native library"}
     runs = (lambda: graph.repeat([x], index, 1, "NHWC"), lambda: graph.repeat([x], index, 3, "NHWC"))
-    return Work(runs, about, lambda: None)
+    return Work(runs, about, lambda _result: None)
 
 
 def main() -> None:
@@ -110,7 +114,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="where to write the network's output")
     parser.add_argument("--plain", action="store_true", help="by the file's engine, without edgelm")
     parser.add_argument("--warm", type=int, default=2, help="runs before the first window")
-    parser.add_argument("--windows", type=int, default=2)
+    parser.add_argument("--windows", type=int, default=3)
     args = parser.parse_args()
     work = (step if args.file.suffix == ".npz" else plain if args.plain else ours)(args.file)
     marker = ctypes.CDLL(str(args.marker))
@@ -121,10 +125,10 @@ def main() -> None:
     for _ in range(args.windows):
         for run in work.runs:
             marker.edgelm_mark_open()
-            run()
+            result = run()
             marker.edgelm_mark_close()
     args.maps.write_text(Path("/proc/self/maps").read_text())
-    if (found := work.output()) is not None:
+    if (found := work.output(result)) is not None:
         np.save(args.output, found)
     print(json.dumps(work.about))
     sys.stdout.flush()

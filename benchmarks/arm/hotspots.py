@@ -14,7 +14,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from counting import Block, classes, count, instructions
+from counting import Block, Window, classes, count, instructions
 from crossbuild import BuildError
 from mca import Estimate, disassemble, estimate
 from room import BOARDS, ROOT, Room
@@ -65,19 +65,24 @@ def main() -> None:
         _block(room, block, counted.window[block], found, places)
 
 
-def _functions(most: int, window: Counter[Block], found: Estimate, places: Places) -> None:
+def function_cycles(window: Window, cost: Estimate, places: Places) -> Counter[str]:
+    """Cycles by function; blocks that were not costed are assumed to be like the rest, as in the total."""
+    rate = cost.cycles / instructions(window)
     cycles: Counter[str] = Counter()
+    for block, runs in window.items():
+        each = cost.costs[block].cycles if block in cost.costs else rate * len(block.words)
+        cycles[places.function(block.address)] += round(runs * each)
+    return cycles
+
+
+def _functions(most: int, window: Window, found: Estimate, places: Places) -> None:
     held: Counter[str] = Counter()
     for block, runs in window.items():
-        name = places.function(block.address)
-        held[name] += runs * len(block.words)
-        # What was not costed is assumed to be like the rest, as in the total.
-        rate = found.cycles / instructions(window)
-        cycles[name] += round(runs * (found.costs[block].cycles if block in found.costs else rate * len(block.words)))
+        held[places.function(block.address)] += runs * len(block.words)
+    cycles = function_cycles(window, found, places)
     print(f"\n{'cycles':>7} {'instr.':>7} {'M cycles':>9}  function")
-    all_cycles, total = sum(cycles.values()), instructions(window)
     for name, share in cycles.most_common(most):
-        print(f"{share / all_cycles:7.1%} {held[name] / total:7.1%} {share / 1e6:9.3f}  {name}")
+        print(f"{share / cycles.total():7.1%} {held[name] / held.total():7.1%} {share / 1e6:9.3f}  {name}")
 
 
 def _block(room: Room, block: Block, runs: int, found: Estimate, places: Places) -> None:

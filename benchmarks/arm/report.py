@@ -12,7 +12,6 @@ import argparse
 import json
 import sys
 import tempfile
-from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -25,7 +24,8 @@ from bounds import bounds
 from counting import classes, instructions, within
 from crossbuild import BuildError, compiler_version, run
 from files import NETWORKS, RIVALS, File, Network, network_files
-from mca import Estimate, estimate
+from hotspots import function_cycles
+from mca import estimate
 from numpy.typing import NDArray
 from room import BOARDS, ROOT, Room
 from single import LAYERS, Layer, write_layer
@@ -93,16 +93,6 @@ def kernel_row(room: Room, cpu: str, layer: Layer, library: Path) -> dict[str, A
     }
 
 
-def function_cycles(window: Counter[Any], cost: Estimate, places: Places) -> Counter[str]:
-    """Cycles by function; blocks that were not costed are assumed to be like the rest, as in the total."""
-    rate = cost.cycles / instructions(window)
-    cycles: Counter[str] = Counter()
-    for block, runs in window.items():
-        each = cost.costs[block].cycles if block in cost.costs else rate * len(block.words)
-        cycles[places.function(block.address)] += round(runs * each)
-    return cycles
-
-
 def bound_rows(room: Room) -> list[dict[str, Any]]:
     return [
         {"cpu": cpu, "kind": kind, "macs_a_cycle": bound.rate, "way": bound.way.what, "unit": bound.unit}
@@ -164,7 +154,12 @@ def make(args: argparse.Namespace) -> dict[str, Any]:
             tasks += [partial(kernel_row, room, cpu, layer, library) for cpu in BOARDS]
             places += [("kernels", None)] * len(BOARDS)
     with ThreadPoolExecutor(args.jobs) as pool:
-        rows = list(pool.map(lambda task: task(), tasks))
+        futures = [pool.submit(task) for task in tasks]
+        try:
+            rows = [future.result() for future in futures]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # what follows would take minutes, for nothing
+            raise
     networks: dict[str, list[Any]] = {entry["network"]: entry["rows"] for entry in before["networks"]}
     for title in dict.fromkeys(title for kind, title in places if kind == "networks" and title):
         networks[title] = [row for row, place in zip(rows, places, strict=True) if place == ("networks", title)]

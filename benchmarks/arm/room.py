@@ -5,6 +5,7 @@ and add the QEMU options in EDGELM_QEMU_OPTIONS; making it is left to others. Wh
 `counting` and is made once: the plugin, the marks, LLVM 19 and the native library. Nothing needs root.
 """
 
+import hashlib
 import os
 import subprocess
 from collections.abc import Sequence
@@ -13,6 +14,8 @@ from functools import cached_property
 from pathlib import Path
 
 from crossbuild import BuildError, build_library, cross_compiler, refresh, run
+
+from edgelm.atomic import write_atomic
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -95,8 +98,13 @@ class Room:
 
     @cached_property
     def library(self) -> Path:
-        """libedgelm.so of this checkout, with symbols."""
-        return build_library(self.cache / "native")
+        """libedgelm.so of this checkout, with symbols, as it is now: later builds leave it alone."""
+        built = build_library(self.cache / "native").read_bytes()
+        kept = self.cache / "libraries" / hashlib.sha256(built).hexdigest()[:16] / "libedgelm.so"
+        if not kept.exists():
+            kept.parent.mkdir(parents=True)
+            write_atomic(kept, built)
+        return kept
 
     @cached_property
     def llvm(self) -> Path:

@@ -30,7 +30,7 @@ def engine_versions(room: Room, cpu: str) -> dict[str, str]:
 
 
 def counted(
-    room: Room, cpu: str, file: File, library: Path, reference: Callable[[], Floats] | None, windows: int = 2
+    room: Room, cpu: str, file: File, library: Path, reference: Callable[[], Floats] | None, windows: int = 3
 ) -> Counted:
     """Count a file, or take what was counted before.
 
