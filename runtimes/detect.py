@@ -8,6 +8,7 @@ N = faces.
 
 import threading
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ CORRECTION = (0.071, 0.223, -0.062, 0.07)
 """Moves of x1, y1, x2, y2 in units of the Haar box's side."""
 
 _CASCADE = "haarcascade_frontalface_alt2.xml"
+_DEBIAN = "/usr/share/opencv4/haarcascades"  # where Debian's package opencv-data has them, and cv2 does not say so
 _LONG_SIDE = 800  # px that an image is shrunk to: faces down to 1/25 of it are found
 _SMALLEST = 32
 _STEPS = (1.1, 1.05)  # of the image pyramid; the finer one finds 5 % more faces in twice the time, if the first fails
@@ -99,12 +101,14 @@ def _overlap(a: Array, b: Array) -> float:
 def _cascade() -> Any:
     import cv2
 
-    folder = getattr(getattr(cv2, "data", None), "haarcascades", None)
-    if folder is not None and hasattr(cv2, "CascadeClassifier"):
-        cascade = cv2.CascadeClassifier(folder + _CASCADE)
-        if not cascade.empty():
-            return cascade
+    carried = getattr(getattr(cv2, "data", None), "haarcascades", None)
+    folders = [_DEBIAN] if carried is None else [carried, _DEBIAN]
+    for path in (Path(folder, _CASCADE) for folder in folders):
+        if path.is_file() and hasattr(cv2, "CascadeClassifier"):
+            cascade = cv2.CascadeClassifier(str(path))
+            if not cascade.empty():
+                return cascade
     raise EngineMissingError(
-        f"OpenCV {cv2.__version__} carries no Haar cascades to find faces with; "
-        "pass boxes or a detector, or install 'opencv-python-headless<5'"
+        f"OpenCV {cv2.__version__} carries no Haar cascades to find faces with; pass boxes or a detector, or install "
+        "'opencv-python-headless<5', or Debian's opencv-data beside its python3-opencv"
     )

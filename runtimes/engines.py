@@ -8,8 +8,8 @@ from pathlib import Path
 from edgelm.errors import UsageError
 from edgelm.runtimes import native
 from edgelm.runtimes.base import Session
-from edgelm.runtimes.onnx import OnnxSession, onnx_version
-from edgelm.runtimes.tflite import TfliteSession, tflite_version
+from edgelm.runtimes.onnx import OnnxSession, import_onnxruntime, onnx_problem, onnx_version
+from edgelm.runtimes.tflite import TfliteSession, import_engine, tflite_problem, tflite_version
 
 __all__ = ["Engine", "engines", "open_session", "register_engine"]
 
@@ -23,12 +23,16 @@ class Engine:
         suffix: of the files it reads.
         open: (path, threads) -> a session.
         version: package and version, or None where it is not installed.
+        load: imports the engine's code for a file; EngineMissingError where that cannot be.
+        problem: a sentence where the installed package does not work here, else None.
     """
 
     name: str
     suffix: str
     open: Callable[[Path, int], Session]
     version: Callable[[], str | None]
+    load: Callable[[Path], object]
+    problem: Callable[[], str | None]
 
 
 _ENGINES: dict[str, Engine] = {}
@@ -75,5 +79,5 @@ def open_session(
     )
 
 
-register_engine(Engine("onnx", ".onnx", OnnxSession, onnx_version))
-register_engine(Engine("tflite", ".tflite", TfliteSession, tflite_version))
+register_engine(Engine("onnx", ".onnx", OnnxSession, onnx_version, import_onnxruntime, onnx_problem))
+register_engine(Engine("tflite", ".tflite", TfliteSession, tflite_version, import_engine, tflite_problem))

@@ -3,6 +3,7 @@
 N = batch, K = landmarks, H, W = input height and width, h, w = heatmap height and width.
 """
 
+import platform
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
@@ -14,11 +15,11 @@ from numpy.typing import NDArray
 
 from edgelm.errors import EngineMissingError, ModelFileError, UsageError
 from edgelm.runtimes.base import Session, check_tensor, check_threads, package_version, read_model, read_spec
-from edgelm.runtimes.native import library_path
+from edgelm.runtimes.native import engine_library
 from edgelm.runtimes.onnx_file import read_onnx
 from edgelm.spec import METADATA_KEY
 
-__all__ = ["OnnxSession", "onnx_version"]
+__all__ = ["OnnxSession", "import_onnxruntime", "onnx_problem", "onnx_version"]
 
 _DOMAIN = "edgelm"
 _FATAL = 4  # what fails arrives as an exception; the engine's own log would say it twice
@@ -27,6 +28,32 @@ _FATAL = 4  # what fails arrives as an exception; the engine's own log would say
 def onnx_version() -> str | None:
     """The installed package and its version, or None."""
     return package_version("onnxruntime")
+
+
+def onnx_problem() -> str | None:
+    """Why the installed version must not be imported here, or None."""
+    if onnx_version() != "onnxruntime 1.21.0" or platform.machine().lower() not in ("aarch64", "arm64"):
+        return None
+    return (
+        "onnxruntime 1.21.0 ends with an illegal instruction on 64-bit ARM CPUs such as a Raspberry Pi 3's or 4's; "
+        'take a later one: pip install "onnxruntime>=1.21.1"'
+    )
+
+
+def import_onnxruntime(path: Path) -> Any:
+    """The module `onnxruntime`; `path` is for the error's text.
+
+    Raises:
+        EngineMissingError: it is not installed, or does not work here.
+    """
+    if problem := onnx_problem():
+        raise EngineMissingError(f"{path} needs ONNX Runtime: {problem}")
+    try:
+        return import_module("onnxruntime")
+    except ImportError as error:
+        raise EngineMissingError(
+            f'{path} needs ONNX Runtime, which is not installed; run `pip install "edgelm[onnx]"`'
+        ) from error
 
 
 class OnnxSession(Session):
@@ -41,7 +68,7 @@ class OnnxSession(Session):
             UsageError: threads below 1.
             ModelFileError: the file is missing, damaged, or not one that `edgelm export` wrote.
             EngineMissingError: ONNX Runtime is not installed.
-            EdgelmError: the file needs edgelm's native library, which is missing.
+            EdgelmError: the file needs edgelm's native library, which is missing or cannot be loaded.
         """
         check_threads(threads)
         data = read_model(path)
@@ -50,22 +77,17 @@ class OnnxSession(Session):
         except ModelFileError as error:
             raise ModelFileError(f"{path}: {error}") from error
         spec = read_spec(path, file.metadata.get(METADATA_KEY))
-        try:
-            onnxruntime: Any = import_module("onnxruntime")
-            state: Any = import_module("onnxruntime.capi.onnxruntime_pybind11_state")
-        except ImportError as error:
-            raise EngineMissingError(
-                f'{path} needs ONNX Runtime, which is not installed; run `pip install "edgelm[onnx]"`'
-            ) from error
-        self._errors = _engine_errors(state)
+        onnxruntime = import_onnxruntime(path)
+        self._errors = _engine_errors(import_module("onnxruntime.capi.onnxruntime_pybind11_state"))
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = _FATAL
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        library = str(engine_library()) if _DOMAIN in file.domains else None
         try:
-            if _DOMAIN in file.domains:
-                options.register_custom_ops_library(str(library_path()))
+            if library is not None:
+                options.register_custom_ops_library(library)
             self._engine: Any = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         except self._errors as error:
             raise ModelFileError(f"ONNX Runtime refuses {path}: {error}") from error

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from edgelm.errors import EngineMissingError, ModelFileError, UsageError
 from edgelm.runtimes.base import Session, check_tensor, check_threads, package_version, read_model, read_spec
-from edgelm.runtimes.native import library_path
+from edgelm.runtimes.native import engine_library
 from edgelm.runtimes.tflite_file import verify_tflite
 from edgelm.spec import METADATA_KEY
 
-__all__ = ["CUSTOM_OPS", "TfliteSession", "import_engine", "tflite_version"]
+__all__ = ["CUSTOM_OPS", "TfliteSession", "import_engine", "tflite_problem", "tflite_version"]
 
 CUSTOM_OPS = frozenset({"edgelm.QuantConv2d", "edgelm.QuantGraph"})
 """What edgelm's delegate runs."""
@@ -42,7 +42,7 @@ class TfliteSession(Session):
             UsageError: threads below 1.
             ModelFileError: the file is missing, damaged, or not one that `edgelm export` wrote.
             EngineMissingError: no TFLite engine is installed.
-            EdgelmError: the file needs edgelm's native library, which is missing.
+            EdgelmError: the file needs edgelm's native library, which is missing or cannot be loaded.
         """
         check_threads(threads)
         data = read_model(path)
@@ -62,8 +62,9 @@ class TfliteSession(Session):
         maps = (1, spec.heatmap_height, spec.heatmap_width, len(spec.scheme.names))
         check_tensor(path, "an output", file.outputs[0].shape, maps)
         package, engine = import_engine(path)
+        library = str(engine_library()) if file.custom_ops else None
         try:
-            delegates = [engine.load_delegate(str(library_path()))] if file.custom_ops else []
+            delegates = [] if library is None else [engine.load_delegate(library)]
             self._engine: Any = engine.Interpreter(
                 model_content=data, num_threads=threads, experimental_delegates=delegates
             )
@@ -96,14 +97,28 @@ class TfliteSession(Session):
             self._engine = None
 
 
+def tflite_problem() -> str | None:
+    """Why the package that would be used does not work here, or None."""
+    package, numpy = tflite_version() or "", package_version("numpy") or ""
+    if not package.startswith("tflite-runtime") or numpy.startswith(("numpy 0.", "numpy 1.")):
+        return None
+    return f'{package} works with numpy 1 and {numpy} is installed; run pip install "numpy<2"'
+
+
 def import_engine(path: Path) -> tuple[str, Any]:
-    """The installed TFLite engine: (package and version, its module `interpreter`); `path` is for the error's text."""
+    """The installed TFLite engine: (package and version, its module `interpreter`); `path` is for the error's text.
+
+    Raises:
+        EngineMissingError: none is installed, or the one that is does not work here.
+    """
     package = tflite_version()
-    if package is not None:
-        try:
-            return package, import_module(package.split()[0].replace("-", "_") + ".interpreter")
-        except ImportError as error:
-            raise EngineMissingError(
-                f'{path} needs {package}, which cannot be loaded ({error}); run `pip install "edgelm[tflite]"` anew'
-            ) from error
-    raise EngineMissingError(f'{path} needs a TFLite engine, none is installed; run `pip install "edgelm[tflite]"`')
+    if package is None:
+        raise EngineMissingError(f'{path} needs a TFLite engine, none is installed; run `pip install "edgelm[tflite]"`')
+    if problem := tflite_problem():
+        raise EngineMissingError(f"{path} needs a TFLite engine: {problem}")
+    try:
+        return package, import_module(package.split()[0].replace("-", "_") + ".interpreter")
+    except ImportError as error:
+        raise EngineMissingError(
+            f'{path} needs {package}, which cannot be loaded ({error}); run `pip install "edgelm[tflite]"` anew'
+        ) from error

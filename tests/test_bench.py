@@ -1,5 +1,6 @@
 """The bench: percentiles, planning, and the JSON that later tools read."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from edgelm.bench import bench, device, memory
 from edgelm.bench.report import plan
 from edgelm.bench.stages import STAGES, is_noisy, summarize
 from edgelm.errors import EdgelmError, EngineMissingError, ModelFileError, UsageError
+from edgelm.runtimes import engines
 
 MODELS = [pytest.param(path, id=path.name) for path in zoo.bundled()]
 
@@ -67,6 +69,18 @@ def test_missing_and_damaged_models(tmp_path: Path) -> None:
         bench([tmp_path / "damaged.onnx"], runs=1)
 
 
+def test_an_engine_that_does_not_work_is_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    broken = {
+        engine.name: dataclasses.replace(engine, version=lambda: "engine 1", problem=lambda: "it crashes here")
+        for engine in engines.engines()
+    }
+    monkeypatch.setattr(engines, "_ENGINES", broken)
+    with pytest.raises(EngineMissingError, match="it crashes here; it crashes here"):
+        plan([])
+    (tmp_path / "asked.onnx").write_bytes(b"x")
+    assert plan([tmp_path / "asked.onnx"]) == [(tmp_path / "asked.onnx", "onnx")]  # its own error says why not
+
+
 @pytest.mark.parametrize("path", MODELS)
 def test_report(path: Path) -> None:
     lines: list[str] = []
@@ -75,7 +89,8 @@ def test_report(path: Path) -> None:
     except EngineMissingError as error:
         pytest.skip(str(error))
     assert json.loads(json.dumps(report, allow_nan=False)) == report
-    assert report["device"].keys() >= {"cpu", "arch", "cpus", "governor", "load_average", "libc"}
+    assert report["device"].keys() >= {"cpu", "arch", "cpus", "governor", "load_average", "libc", "emulated"}
+    assert str(path.parent) not in json.dumps(report)
     assert len(lines) == len(report["results"]) >= 1
     for result in report["results"]:
         assert result["model"] == path.name
@@ -84,6 +99,7 @@ def test_report(path: Path) -> None:
         assert result["load_ms"] > 0
         assert result["first_ms"] > 0
         assert result["pinned_cpu"] is not None
+        assert result["after"].keys() == {"governor", "clock_mhz", "clock_max_mhz", "temperature_c", "throttled"}
         assert tuple(result["stages"]) == STAGES
         for times in result["stages"].values():
             assert tuple(times) == ("p50", "p90", "p99", "min")

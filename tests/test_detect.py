@@ -51,6 +51,23 @@ def test_a_face_found_twice_half_a_face_apart_is_one(monkeypatch: pytest.MonkeyP
 
 def test_detect_without_cascades(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(cv2, "CascadeClassifier")
+    assert_no_cascade()
+
+
+def test_detect_with_the_cascades_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Debian's cv2 says nothing of a folder; its package opencv-data brings one."""
+    carried = Path(getattr(getattr(cv2, "data", None), "haarcascades", detect._DEBIAN))
+    if not carried.is_dir():
+        pytest.skip("this machine has no cascades")
+    monkeypatch.delattr(cv2, "data", raising=False)
+    monkeypatch.setattr(detect, "_DEBIAN", "/nowhere")
+    assert_no_cascade()
+    monkeypatch.setattr(detect, "_DEBIAN", str(carried))
+    assert not detect._cascade().empty()
+    detect._cascade.cache_clear()
+
+
+def assert_no_cascade() -> None:
     detect._cascade.cache_clear()
     try:
         with pytest.raises(EngineMissingError, match="carries no Haar cascades"):

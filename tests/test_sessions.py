@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.util
+import platform
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,9 +15,9 @@ from session_models import SPEC, crops, heatmaps, portable_heatmaps, tflite_file
 
 from edgelm.errors import EdgelmError, EngineMissingError, ModelFileError, UsageError
 from edgelm.export.tflite_file import Model, Operator, Tensor, constant, write_model
-from edgelm.runtimes import base, tflite
+from edgelm.runtimes import base, onnx, tflite
 from edgelm.runtimes.base import Session
-from edgelm.runtimes.engines import Engine, engines, open_session, register_engine
+from edgelm.runtimes.engines import engines, open_session, register_engine
 from edgelm.runtimes.onnx import onnx_version
 from edgelm.runtimes.onnx_file import OnnxFile, read_onnx
 from edgelm.runtimes.tflite import tflite_version
@@ -215,7 +216,7 @@ def test_unknown_engine_and_suffix(write: FromBytes) -> None:
     with pytest.raises(UsageError, match=r"ends in .tflite, got 'two.onnx'"):
         open_session(write("two.onnx", b""), engine="tflite")
     with pytest.raises(UsageError, match="'onnx' is registered already"):
-        register_engine(Engine("onnx", ".onnx", engines()[0].open, onnx_version))
+        register_engine(dataclasses.replace(engines()[0]))
 
 
 def test_missing_engine(write: FromBytes, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,6 +226,34 @@ def test_missing_engine(write: FromBytes, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(tflite, "package_version", lambda package: None)
     with pytest.raises(EngineMissingError, match=r'run `pip install "edgelm\[tflite\]"`'):
         opened(write, "tflite")
+
+
+@pytest.mark.parametrize("arch", ["aarch64", "arm64"])
+def test_a_version_that_crashes_is_not_imported(write: FromBytes, monkeypatch: pytest.MonkeyPatch, arch: str) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: arch)
+    monkeypatch.setattr(onnx, "package_version", lambda package: f"{package} 1.21.0")
+    monkeypatch.setattr(onnx, "import_module", lambda name: pytest.fail(f"{name} was imported"))
+    with pytest.raises(EngineMissingError, match=r"1\.21\.0 .* illegal instruction .*onnxruntime>=1\.21\.1"):
+        opened(write, "onnx")
+    (engine,) = [engine for engine in engines() if engine.name == "onnx"]
+    with pytest.raises(EngineMissingError, match=r"two\.onnx needs ONNX Runtime: onnxruntime 1\.21\.0"):
+        engine.load(Path("two.onnx"))
+
+
+@pytest.mark.parametrize(("version", "arch"), [("1.21.0", "x86_64"), ("1.21.1", "aarch64"), ("1.21.0", "armv7l")])
+def test_other_versions_and_machines_have_no_problem(monkeypatch: pytest.MonkeyPatch, version: str, arch: str) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: arch)
+    monkeypatch.setattr(onnx, "package_version", lambda package: f"{package} {version}")
+    assert onnx.onnx_problem() is None
+
+
+def test_tflite_runtime_needs_numpy_1(write: FromBytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = {"tflite-runtime": "tflite-runtime 2.14.0", "numpy": "numpy 2.0.1"}
+    monkeypatch.setattr(tflite, "package_version", installed.get)
+    with pytest.raises(EngineMissingError, match=r'works with numpy 1 and numpy 2\.0\.1 .*pip install "numpy<2"'):
+        opened(write, "tflite")
+    monkeypatch.setitem(installed, "numpy", "numpy 1.24.2")
+    assert tflite.tflite_problem() is None
 
 
 # ---- the reader of .onnx files

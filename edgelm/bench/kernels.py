@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import edgelm
-from edgelm.bench.device import device_info
+from edgelm.bench.device import device_info, emulator
 from edgelm.bench.interleave import NOISE_LIMIT, pin
 from edgelm.bench.shapes import SHAPES, LayerShape
 from edgelm.errors import EdgelmError, UsageError
@@ -91,12 +91,12 @@ def layer(shape: LayerShape, precision: Precision, *, consumer: bool) -> Any:
 
 
 def check_rate(what: str, rate: float, peak: float | None) -> None:
-    """Refuse a rate that cannot be.
+    """Refuse a rate that cannot be; under emulation no rate means anything.
 
     Raises:
         EdgelmError: GMAC/s above the core's peak for that arithmetic.
     """
-    if peak is not None and rate > _PEAK_ROOM * peak:
+    if peak is not None and rate > _PEAK_ROOM * peak and emulator() is None:
         raise EdgelmError(
             f"{what} seems to reach {rate:.0f} GMAC/s, above the core's peak of {peak:.0f}; the measurement is wrong, "
             "please report it"
@@ -170,7 +170,8 @@ def bench_kernels(
     Args:
         shapes: the layers.
         precisions: names of `PRECISIONS`.
-        isas: instruction sets; None for all that this CPU can run but the scalar reference.
+        isas: instruction sets; None for all that this CPU can run but the scalar reference, or for that
+            where there is no other.
         rounds: timed runs of each entry.
         progress: told what happens.
 
@@ -187,7 +188,7 @@ def bench_kernels(
 
     able = [kernel for kernel in kernels() if kernel.able]
     known = list(dict.fromkeys(kernel.isa for kernel in able))
-    wanted = [isa for isa in known if isa != "scalar"] if isas is None else list(isas)
+    wanted = [isa for isa in known if isa != "scalar"] or known if isas is None else list(isas)
     for given, names, what in ((precisions, list(PRECISIONS), "precision"), (wanted, known, "instruction set")):
         if unknown := [name for name in given if name not in names]:
             raise UsageError(f"unknown {what} {unknown[0]!r}; known here are {', '.join(names)}")

@@ -1,7 +1,9 @@
 """Plan a benchmark, run one worker process per model and engine, collect one JSON-ready report.
 
 The report: {"edgelm", "device": {...}, "results": [{"model", "engine", "threads", "stages": {"crop", "network",
-"decode", "total": {"p50", "p90", "p99", "min"} in ms}, "memory": {...}, ...}]}. Fields are only ever added.
+"decode", "total": {"p50", "p90", "p99", "min"} in ms}, "memory": {...}, "after": {...}, ...}]}. Fields are only ever
+added. `device` is what `edgelm.bench.device.device_info` found before the first result, `after` of a result the clock,
+temperature and throttling behind its last run. Models are named by their files' names: no path of the machine is in it.
 """
 
 import json
@@ -83,15 +85,16 @@ def plan(models: Sequence[str | Path]) -> list[tuple[Path, str]]:
             )
         if not path.is_file():
             raise ModelFileError(f"{path} is {'not a file' if path.exists() else 'not there'}; expected a model file")
-        able = [(path, engine.name) for engine in readers if engine.version() is not None]
+        # Of the bundled ones nobody asked for this engine: one that does not work here is left out.
+        able = [(path, e.name) for e in readers if e.version() is not None and (models or e.problem() is None)]
         if models and not able:
             names = " or ".join(f'pip install "edgelm[{engine.name}]"' for engine in readers)
             raise EngineMissingError(f"{path} needs an engine that is not installed; run {names}")
         jobs += able
     if not jobs:
-        raise EngineMissingError(
-            'no engine is installed; run pip install "edgelm[onnx]" or pip install "edgelm[tflite]"'
-        )
+        problems = [problem for engine in engines() if (problem := engine.problem()) is not None]
+        none = 'no engine is installed; run pip install "edgelm[onnx]" or pip install "edgelm[tflite]"'
+        raise EngineMissingError("; ".join(problems) or none)
     return jobs
 
 

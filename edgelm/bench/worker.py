@@ -10,21 +10,16 @@ import os
 import sys
 import time
 from collections.abc import Mapping
-from importlib import import_module
+from pathlib import Path
 from typing import Any
 
-from edgelm.bench.device import calmest_cpu, governor
+from edgelm.bench.device import calmest_cpu, setting
 from edgelm.bench.memory import peak_rss, reset_peak, rss
 from edgelm.bench.stages import STAGES, is_noisy, summarize
 from edgelm.errors import EdgelmError
 
 __all__ = ["main", "measure"]
 
-_MODULES = {
-    "onnxruntime": "onnxruntime",
-    "ai-edge-litert": "ai_edge_litert.interpreter",
-    "tflite-runtime": "tflite_runtime.interpreter",
-}
 _WARM_UP_RUNS, _WARM_UP_S = 10, 1.0
 _LEAST_RUNS, _MOST_S = 5, 5.0
 
@@ -60,9 +55,9 @@ def measure(
     from edgelm.runtimes.engines import engines
     from edgelm.runtimes.runtime import Runtime
 
-    for package in [e.version() or "" for e in engines() if e.name == engine]:
-        if (name := package.partition(" ")[0]) in _MODULES:
-            import_module(_MODULES[name])
+    for known in engines():
+        if known.name == engine:
+            known.load(Path(model))
     cv2.setNumThreads(threads)
     image, boxes = _image(photo), np.array([box])
     gc.collect()
@@ -85,6 +80,7 @@ def measure(
         for stage, ns in _run(runtime, image, boxes).items():
             times[stage].append(ns)
 
+    after = setting(pinned or 0)
     peak = peak_rss()
     stages = summarize(times)
     return {
@@ -98,7 +94,8 @@ def measure(
         "stages": stages,
         "noisy": is_noisy(stages),
         "pinned_cpu": pinned,
-        "governor": governor(pinned or 0),
+        "governor": after["governor"],
+        "after": after,
         "memory": {
             "file_bytes": os.path.getsize(model),
             "weights_bytes": runtime.session.weights_bytes,

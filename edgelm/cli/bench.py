@@ -59,11 +59,12 @@ def bench(
             models or [], device=device, threads=threads, runs=runs, low_memory=low_memory, progress=progress
         )
     if as_json:
+        _emulation(report["device"], to_stderr=True)
         print_json(report)
     else:
         show(report)
     for result in report["results"]:
-        if result["noisy"]:
+        if result["noisy"] and not report["device"]["emulated"]:
             total = result["stages"]["total"]
             warn(
                 f"{result['model']} on {result['engine']}: p90 is {total['p90']:.1f} ms against a p50 of "
@@ -94,6 +95,7 @@ def _against(
         report = against(labelled, names, checkpoint, threads=threads, rounds=runs or 40, progress=progress)
     if output is not None:
         write_atomic(output, (json.dumps(report, indent=2, allow_nan=False) + "\n").encode())
+    _emulation(report["device"], to_stderr=as_json)
     if as_json:
         print_json(report)
         return
@@ -102,7 +104,7 @@ def _against(
         typer.echo(f"{result['name']:32} {result['median_ms']:8.2f} ms  {ratios}")
     for rival, why in report["unavailable"].items():
         typer.echo(f"{rival:32} {why}")
-    if not report["valid"]:
+    if not report["valid"] and not report["device"]["emulated"]:
         warn("other work disturbed the run, measure again on a calm machine")
 
 
@@ -115,6 +117,7 @@ def _kernels(isa: str | None, runs: int | None, as_json: bool, output: Path | No
         )
     if output is not None:
         write_atomic(output, (json.dumps(report, indent=2, allow_nan=False) + "\n").encode())
+    _emulation(report["device"], to_stderr=as_json)
     if as_json:
         print_json(report)
         return
@@ -128,7 +131,7 @@ def _kernels(isa: str | None, runs: int | None, as_json: bool, output: Path | No
             f"{row['layer']:22} {row['precision']:9} {row['isa']:8} {row['form']:7} {row['median_ms']:9.4f} "
             f"{row['gmacs']:7.0f} {share}{noise}"
         )
-    if not report["valid"]:
+    if not report["valid"] and not report["device"]["emulated"]:
         warn("other work disturbed the run, measure again on a calm machine")
 
 
@@ -138,12 +141,17 @@ def show(report: dict[str, Any]) -> None:
     from rich.table import Table
 
     device = report["device"]
-    governor = device["governor"] or "not shown"
     load = " ".join(f"{load:.2f}" for load in device["load_average"])
-    typer.echo(
-        f"edgelm {report['edgelm']} on {device['cpu']}, {device['cpus']} CPUs, {device['arch']}, {device['libc']}"
-    )
-    typer.echo(f"governor {governor}, load average {load}; times in ms, sizes in MB")
+    machine = f"{device['cpu']} ({device['board']})" if device["board"] else device["cpu"]
+    typer.echo(f"edgelm {report['edgelm']} on {machine}, {device['cpus']} CPUs, {device['arch']}, {device['libc']}")
+    typer.echo(f"{_setting(device)}, load average {load}; times in ms, sizes in MB")
+    for result in report["results"]:
+        if result["after"]["throttled"]:
+            after = f"after {result['model']} on {result['engine']}"
+            typer.echo(f"{after} the firmware tells: {', '.join(result['after']['throttled'])}")
+    if device["native"]["slow"]:
+        typer.echo(device["native"]["slow"])
+    _emulation(device, to_stderr=False)
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("model", overflow="fold")
@@ -163,6 +171,21 @@ def show(report: dict[str, Any]) -> None:
     # A pipe has no width of its own, and rich would cut the table to 80 columns.
     console = Console(highlight=False)
     Console(highlight=False, width=None if console.is_terminal else 140).print(table)
+
+
+def _setting(device: dict[str, Any]) -> str:
+    """Governor, clock and temperature, as far as the system tells them."""
+    parts = [f"governor {device['governor'] or 'not shown'}"]
+    if device["clock_mhz"] and device["clock_max_mhz"]:
+        parts.append(f"{device['clock_mhz']} of {device['clock_max_mhz']} MHz")
+    if device["temperature_c"] is not None:
+        parts.append(f"{device['temperature_c']:.0f} degrees C")
+    return ", ".join(parts)
+
+
+def _emulation(device: dict[str, Any], *, to_stderr: bool) -> None:
+    if device["emulated"]:
+        typer.echo(f"emulated: times mean nothing (this CPU is made by {device['emulator']})", err=to_stderr)
 
 
 def register(app: typer.Typer) -> None:

@@ -4,7 +4,16 @@
 """
 
 from edgelm.runtimes.native.graph import Graph, QuantGraph, RunJobs, StepInfo
-from edgelm.runtimes.native.library import Kernel, kernel_peak, kernels, library_path, library_version
+from edgelm.runtimes.native.library import (
+    Kernel,
+    chosen_kernels,
+    engine_library,
+    kernel_peak,
+    kernels,
+    library_path,
+    library_version,
+    slow_kernels,
+)
 from edgelm.runtimes.native.memory import MemoryInfo, low_memory, memory
 from edgelm.runtimes.native.qconv import ATTRIBUTES, QuantConv
 
@@ -17,10 +26,13 @@ __all__ = [
     "QuantGraph",
     "RunJobs",
     "StepInfo",
+    "chosen_kernels",
+    "engine_library",
     "kernel_peak",
     "kernels",
     "library_path",
     "library_version",
     "low_memory",
     "memory",
+    "slow_kernels",
 ]

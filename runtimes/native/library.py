@@ -1,18 +1,38 @@
 """Finding and loading the shared library, and its kernel table. What the library computes is left to its callers."""
 
 import ctypes
+import mmap
 import os
+import platform
+import re
 import sys
+import warnings
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
 from edgelm.errors import EdgelmError
+from edgelm.runtimes.native.elf import check_elf
 
-__all__ = ["Kernel", "kernel_peak", "kernels", "library_path", "library_version", "load_library"]
+__all__ = [
+    "Kernel",
+    "chosen_kernels",
+    "engine_library",
+    "kernel_peak",
+    "kernels",
+    "library_path",
+    "library_version",
+    "load_library",
+    "slow_kernels",
+]
 
 _NAME = {"darwin": "libedgelm.dylib", "win32": "edgelm.dll"}.get(sys.platform, "libedgelm.so")
+
+_SLOW = {
+    "scalar": "with its plain C kernels (scalar): the same results, many times slower",
+    "sse": "with its SSE4.1 kernels (sse): the same results, but slower",
+}
 
 
 class _Row(ctypes.Structure):
@@ -24,7 +44,7 @@ class Kernel:
     """One line of the kernel table.
 
     Attributes:
-        kind: the activations it takes: "f32", "i8" or "b1".
+        kind: what it multiplies, for example "b1" for signs.
         isa: its instruction set, for example "avx2"; "scalar" is the reference.
         able: whether this CPU can run it.
     """
@@ -58,14 +78,55 @@ def load_library() -> ctypes.CDLL:
         EdgelmError: the file is missing, or no library for this machine.
     """
     path = library_path()
+    check_elf(path)
     try:
         library = ctypes.CDLL(str(path))
         library.edgelm_version.restype = ctypes.c_char_p
         library.edgelm_kernels.argtypes = [ctypes.POINTER(ctypes.POINTER(_Row))]
         library.edgelm_kernels_peak.restype = ctypes.c_double
     except (OSError, AttributeError) as error:
-        raise EdgelmError(f"{path} is no edgelm library for this machine ({error}); reinstall edgelm") from error
+        raise EdgelmError(f"{path} {_reason(str(error))}") from error
     return library
+
+
+def _reason(error: str) -> str:
+    """What the loader's words about a file mean, and what to do."""
+    if found := re.search(r"version `GLIBC_([\d.]+)' not found", error):
+        here = " ".join(platform.libc_ver()).strip() or "another C library"
+        return (
+            f"needs glibc {found.group(1)} and this system has {here}; install edgelm's wheel with pip, which is made "
+            "for old systems, or build edgelm here"
+        )
+    if "page-aligned" in error or "properly aligned" in error:
+        return (
+            f"is linked for smaller memory pages than this kernel's {mmap.PAGESIZE} bytes; install edgelm's wheel with "
+            "pip, or build it with -Wl,-z,max-page-size=65536"
+        )
+    if "undefined symbol" in error:
+        what = error.rpartition(": ")[2]
+        return f"is not the library of this edgelm ({what}); install edgelm again, or unset EDGELM_LIBRARY"
+    return f"is no edgelm library for this machine ({error}); install edgelm again"
+
+
+def engine_library() -> Path:
+    """The library's path for an engine to load, after this process could load it: engines say less about a fault.
+
+    Warns once (RuntimeWarning) where this CPU runs none of the fast kernels.
+
+    Raises:
+        EdgelmError: as `load_library`.
+    """
+    path = library_path()
+    load_library()
+    _warn_once(slow_kernels())
+    return path
+
+
+@cache
+def _warn_once(sentence: str | None) -> None:
+    """Warn at the line that makes a Runtime, six calls up."""
+    if sentence is not None:
+        warnings.warn(sentence, RuntimeWarning, stacklevel=6)
 
 
 def library_version() -> str:
@@ -78,6 +139,24 @@ def kernels() -> tuple[Kernel, ...]:
     first = ctypes.POINTER(_Row)()
     count = load_library().edgelm_kernels(ctypes.byref(first))
     return tuple(Kernel(row.kind.decode(), row.isa.decode(), bool(row.able)) for row in first[:count])
+
+
+def chosen_kernels() -> dict[str, str]:
+    """The instruction set taken for each kind of kernel; empty where EDGELM_ISA names one that is not able."""
+    table = kernels()
+    highest = os.environ.get("EDGELM_ISA") or None
+    last = max((i for i, k in enumerate(table) if k.able and highest in (None, k.isa)), default=-1)
+    return {k.kind: k.isa for k in table[: last + 1] if k.able}
+
+
+def slow_kernels() -> str | None:
+    """A sentence where this CPU runs none of the fast kernels; None where it does, or EDGELM_ISA asked for others."""
+    best = [kernel.isa for kernel in kernels() if kernel.able][-1]
+    if os.environ.get("EDGELM_ISA") or best not in _SLOW:
+        return None
+    x86 = platform.machine().lower() in ("x86_64", "amd64", "i686")
+    lacks, who = ("AVX2", "") if x86 else ("NEON", ", which every Raspberry Pi from model 2 on has")
+    return f"this CPU lacks {lacks}, so edgelm computes {_SLOW[best]}; for speed take one with {lacks}{who}"
 
 
 def kernel_peak(kernel: Kernel) -> float | None:
