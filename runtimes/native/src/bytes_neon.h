@@ -1,4 +1,5 @@
-/* What the byte kernels of ARM share: images and panels of bytes, GROUP of them a step (which the file defines before).
+/* What the byte kernels of ARM share: images and panels of bytes, GROUP of them a step, a multiple of STEPS_AT_ONCE
+ * steps a run (both of which the file defines before).
  *
  * Weights lie in (runs, steps, lanes, GROUP) order behind `init`, the sums' first values. Levels are bytes with a sign;
  * those of 0..255 have their top bits flipped on the way, which takes 128 off, and `init` makes up for it.
@@ -29,7 +30,7 @@ static void lay_out_bytes(edgelm_conv* conv, const shape shapes[2]) {
   const int second = edgelm_up(O, shapes[1].vectors * VECTOR) < edgelm_up(O, shapes[0].vectors * VECTOR);
   const shape* s = shapes + second;
   conv->pixel_bytes = C;
-  conv->steps = (conv->run_taps * C + GROUP - 1) / GROUP;
+  conv->steps = edgelm_up((conv->run_taps * C + GROUP - 1) / GROUP, STEPS_AT_ONCE);
   conv->lanes = s->vectors * VECTOR;
   conv->pixels = s->pixels;
   conv->tile = s->tile;

@@ -103,6 +103,7 @@ int edgelm_conv_init(edgelm_conv* conv, const edgelm_qconv_attrs* attrs, const e
   conv->runs = (size_t)attrs->kernel_h * (per_tap ? attrs->kernel_w : 1);
   conv->run_taps = per_tap ? 1 : attrs->kernel_w;
   conv->sum_bits = 32;
+  conv->even = attrs->weight_bits == 8 && !memchr(operands->weight, 0x80, operands->weight_bytes);
   kernel->lay_out(conv);
   edgelm_squeeze_layout(conv);
   conv->panels = (attrs->out_channels + conv->lanes - 1) / conv->lanes;

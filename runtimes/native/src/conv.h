@@ -115,6 +115,7 @@ struct edgelm_conv {
   int32_t low, high; /* range of the levels */
   int32_t offset;    /* what the image adds to them */
   int32_t planes;    /* 1, or 2 where a weight (or, b1, a sign) may be 0 */
+  int32_t even;      /* int8 weights: 1 where none is -128 */
   size_t runs, run_taps;
   /* Set by lay_out. */
   size_t pixel_bytes, steps, panel_bytes, expanded_bytes;

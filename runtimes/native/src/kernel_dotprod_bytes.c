@@ -1,6 +1,7 @@
 /* Bytes on ARMv8.2: four products of each of four filters in one instruction. Low-bit weights (i8) become int8, the
  * rest is as with real int8 weights (r8). */
 #define GROUP 4
+#define STEPS_AT_ONCE 1
 #include "bytes_neon.h"
 
 extern const struct edgelm_stages edgelm_stages_neon;
