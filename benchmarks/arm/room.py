@@ -102,7 +102,7 @@ class Room:
         built = build_library(self.cache / "native").read_bytes()
         kept = self.cache / "libraries" / hashlib.sha256(built).hexdigest()[:16] / "libedgelm.so"
         if not kept.exists():
-            kept.parent.mkdir(parents=True)
+            kept.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(kept, built)
         return kept
 

@@ -62,9 +62,23 @@ class Places:
 
 @cache
 def _symbols(room: Room, path: Path) -> tuple[list[int], list[str]]:
-    lines = room.tool("llvm-nm", ["--defined-only", "--numeric-sort", str(path)]).stdout.splitlines()
-    rows = [line.split(maxsplit=2) for line in lines]
-    functions = [(int(row[0], 16), row[2]) for row in rows if len(row) == 3 and row[1] in "tTwW" and row[2][0] != "$"]
+    lines = room.tool("llvm-nm", ["--defined-only", "--debug-syms", "--no-sort", str(path)]).stdout.splitlines()
+    return named_functions(lines)
+
+
+def named_functions(lines: Sequence[str]) -> tuple[list[int], list[str]]:
+    """Addresses in order and what lies there, from nm's lines in the order of the file's table.
+
+    There a source file stands before its own functions, whose names several files may have.
+    """
+    functions, source = [], ""
+    for line in lines:
+        address, kind, name, *_ = [*line.split(maxsplit=2), "", ""]
+        if kind == "a":
+            source = name
+        elif kind in ("t", "T", "w", "W") and not name.startswith("$"):
+            functions.append((int(address, 16), f"{source} {name}" if kind == "t" and source else name))
+    functions.sort()
     return [address for address, _ in functions], [name for _, name in functions]
 
 
