@@ -10,7 +10,7 @@ EXTRAS := cli,onnx,tflite,export,dev
 NATIVE := $(wildcard runtimes/native/CMakeLists.txt runtimes/native/src/*)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check wheels clean
+.PHONY: help setup demo test check wheels arm clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -29,7 +29,10 @@ check: $(VENV)/.installed ## lint, formats and types
 wheels: $(VENV)/.wheels ## build the wheels for x86-64 and ARM, 64 and 32 bit, into dist/; MUSL=1 for Alpine too
 	$(BIN)/python .ci/wheels.py --selftest $(if $(MUSL),--musl)
 
-clean: ## remove what building, testing and the demo made; .venv stays
+arm: wheels ## make emulated Raspberry Pis in .arm, with Debian, the engines and our wheel: .arm/pi4/python and others
+	$(BIN)/python .ci/arm/make.py
+
+clean: ## remove what building, testing and the demo made; .venv and .arm stay
 	rm -rf .build build dist $(OUT) .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks .coverage
 	find edgelm export models runtimes tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 

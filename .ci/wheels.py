@@ -5,6 +5,7 @@ the build backend. `wheel_check.py` says what a wheel must be. A second run buil
 """
 
 import argparse
+import hashlib
 import os
 import shlex
 import shutil
@@ -109,6 +110,17 @@ def build(target: Target, output: Path) -> Path:
     return wheel.replace(output / wheel.name)
 
 
+def fingerprint(target: Target) -> str:
+    """Of all that a wheel is made from: the sources, the scripts here and the compiler."""
+    hashed = hashlib.sha256(f"{target} {zig()}".encode())
+    paths = [Path(__file__), *(ROOT / name for name in ("pyproject.toml", "README.md", "LICENSE"))]
+    for folder, _, names in os.walk(ROOT / "edgelm", followlinks=True):
+        paths += [Path(folder, name) for name in names if not name.endswith(".pyc")]
+    for path in sorted(paths):
+        hashed.update(f"{path.relative_to(ROOT)} {path.stat().st_size} ".encode() + path.read_bytes())
+    return hashed.hexdigest()
+
+
 def build_selftest(target: Target) -> Path:
     """Builds the library's own test beside the library that went into the wheel, and returns its path."""
     run("cmake", "--build", str(BUILD / target.name), "--target", "edgelm_selftest")
@@ -118,6 +130,13 @@ def build_selftest(target: Target) -> Path:
 def make(target: Target, output: Path, selftest: bool) -> int:
     """Builds and checks the wheel of a target, says what came of it, and returns how many faults were found."""
     start = time.monotonic()
+    mark = BUILD / f"{target.name}.made"
+    found = list(output.glob(f"edgelm-*-{'.'.join(sorted(target.platforms))}.whl"))
+    current = f"{fingerprint(target)} {selftest}"
+    if len(found) == 1 and mark.is_file() and mark.read_text() == f"{current} {found[0].stat().st_mtime_ns}":
+        print(f"{found[0].name}: nothing has changed", flush=True)
+        return 0
+    mark.unlink(missing_ok=True)
     wheel = build(target, output)
     if selftest:
         build_selftest(target)
@@ -127,6 +146,8 @@ def make(target: Target, output: Path, selftest: bool) -> int:
     print(f"{wheel.name}: {wheel.stat().st_size} bytes, auditwheel: {audited}, {seconds:.0f} s", flush=True)
     for fault in faults:
         print(f"wheels: {wheel.name}: {fault}", file=sys.stderr)
+    if not faults:
+        mark.write_text(f"{current} {wheel.stat().st_mtime_ns}")
     return len(faults)
 
 
