@@ -104,10 +104,12 @@ def _cascade() -> Any:
     carried = getattr(getattr(cv2, "data", None), "haarcascades", None)
     folders = [_DEBIAN] if carried is None else [carried, _DEBIAN]
     for path in (Path(folder, _CASCADE) for folder in folders):
-        if path.is_file() and hasattr(cv2, "CascadeClassifier"):
-            cascade = cv2.CascadeClassifier(str(path))
-            if not cascade.empty():
-                return cascade
+        try:
+            path.open("rb").close()  # OpenCV would write of an absent file to stderr
+        except OSError:
+            continue
+        if hasattr(cv2, "CascadeClassifier") and not (cascade := cv2.CascadeClassifier(str(path))).empty():
+            return cascade
     raise EngineMissingError(
         f"OpenCV {cv2.__version__} carries no Haar cascades to find faces with; pass boxes or a detector, or install "
         "'opencv-python-headless<5', or Debian's opencv-data beside its python3-opencv"

@@ -102,7 +102,9 @@ def tflite_problem() -> str | None:
     package, numpy = tflite_version() or "", package_version("numpy") or ""
     if not package.startswith("tflite-runtime") or numpy.startswith(("numpy 0.", "numpy 1.")):
         return None
-    return f'{package} works with numpy 1 and {numpy} is installed; run pip install "numpy<2"'
+    # OpenCV's later packages ask for numpy 2 themselves.
+    command = 'pip install "numpy<2" "opencv-python-headless<4.12"'
+    return f"{package} works with numpy 1 and {numpy} is installed; run {command}"
 
 
 def import_engine(path: Path) -> tuple[str, Any]:

@@ -8,9 +8,10 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["advise"]
+__all__ = ["LAST_TFLITE_RUNTIME", "advise"]
 
-_LAST_TFLITE_RUNTIME = (3, 11)
+LAST_TFLITE_RUNTIME = (3, 11)
+"""The last Python that tflite-runtime has packages for."""
 
 
 def advise(findings: Mapping[str, Any], problems: Sequence[str]) -> list[str]:
@@ -47,7 +48,7 @@ def _engines(findings: Mapping[str, Any], arm32: bool) -> list[str]:
         python = tuple(int(part) for part in findings["python"].split(".")[:2])
         if not arm32:
             missing.append('to run .tflite files: pip install "edgelm[tflite]"')
-        elif python > _LAST_TFLITE_RUNTIME:
+        elif python > LAST_TFLITE_RUNTIME:
             missing.append(
                 f"to run models: no engine has packages for 32-bit ARM and Python {python[0]}.{python[1]}; "
                 "take a 64-bit system, or a 32-bit one with Python 3.11"
