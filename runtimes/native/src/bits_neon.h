@@ -27,9 +27,23 @@ static inline uint32x4_t broadcast(const uint8_t* p) {
 
 static inline uint8x16_t count_bits(uint32x4_t x) { return vcntq_u8(vreinterpretq_u8_u32(x)); }
 
+/* Sums of eight filters at element `at`, in 16 bits where `bits` says so: they fit wherever a row of filters is short.
+ */
+static inline void store_sums(uint32_t* sums, size_t at, int16x8_t values, const int32_t bits) {
+  if (bits == 16) {
+    vst1q_s16((int16_t*)sums + at, values);
+  } else {
+    vst1q_s32((int32_t*)sums + at, vmovl_s16(vget_low_s16(values)));
+    vst1q_s32((int32_t*)sums + at + 4, vmovl_s16(vget_high_s16(values)));
+  }
+}
+
 static inline int32_t products(const edgelm_conv* conv) {
   return conv->attrs.kernel_h * conv->attrs.kernel_w * conv->attrs.in_channels;
 }
+
+/* Whether sums fit sixteen bits. */
+static inline int sums_fit(const edgelm_conv* conv) { return products(conv) < INT16_MAX; }
 
 static size_t words(const edgelm_conv* conv) { return ((size_t)conv->attrs.in_channels + 31) / 32; }
 
@@ -49,6 +63,7 @@ static void lay_out_bits(edgelm_conv* conv, const shape shapes[2]) {
   conv->lanes = s->vectors * VECTOR;
   conv->pixels = s->pixels;
   conv->tile = s->tile;
+  if (sums_fit(conv)) conv->sum_bits = 16;
   conv->panel_bytes = conv->runs * conv->steps * conv->planes * conv->lanes * sizeof(uint32_t);
 }
 

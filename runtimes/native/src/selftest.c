@@ -128,9 +128,12 @@ static trial make_trial(const char* kind) {
   a->sign_zero = (int32_t)random_below(3) - 1;
   a->post_relu = (int32_t)random_below(2);
   t.N = 1 + (int32_t)random_below(2);
+  /* More products than sums of sixteen bits can hold. */
+  const int wide = !strcmp(kind, "b1") && random_below(32) == 0;
+  if (wide) a->kernel_h = a->kernel_w = 4, a->in_channels = 2100;
   const int32_t reach_h = (a->kernel_h - 1) * a->dilation_h + 1, reach_w = (a->kernel_w - 1) * a->dilation_w + 1;
-  t.H = reach_h + (int32_t)random_below(12);
-  t.W = reach_w + (int32_t)random_below(12);
+  t.H = reach_h + (int32_t)random_below(wide ? 2 : 12);
+  t.W = reach_w + (int32_t)random_below(wide ? 2 : 12);
   t.OH = (a->pad_top + t.H + a->pad_bottom - reach_h) / a->stride_h + 1;
   t.OW = (a->pad_left + t.W + a->pad_right - reach_w) / a->stride_w + 1;
   t.layout = random_below(2) ? EDGELM_NHWC : EDGELM_NCHW;
@@ -157,7 +160,8 @@ static void go_to_extremes(trial* t) {
   const int32_t bits = t->attrs.weight_bits;
   const float x = random_below(2) ? 8.0f : -8.0f;
   if (bits == 32) return;
-  memset(t->weight, bits == 2 ? 0xaa : bits == 1 ? 0xff : 0x80, t->weight_bytes);
+  /* Of int8 also the smallest one of a range that has as many below zero as above. */
+  memset(t->weight, bits == 2 ? 0xaa : bits == 1 ? 0xff : 0x80 + (int)random_below(2), t->weight_bytes);
   free(t->in_scale);
   free(t->in_bias);
   t->in_scale = t->in_bias = NULL;

@@ -5,6 +5,7 @@
 #define STAGES edgelm_stages_neon
 #define OWN_TRANSPOSE
 #define OWN_THRESHOLDS
+#define OWN_THRESHOLDS16
 #if !defined(__arm__)
 #define OWN_OUTPUTS
 #define OWN_SIGNS
@@ -57,6 +58,43 @@ static void thresholds(const int32_t* sums, size_t stride, const edgelm_threshol
       put(out + i * step, at, n,
           flip ^ bits_of(vcltq_s32(vld1q_s32(s), a), vcltq_s32(vld1q_s32(s + 4), b), vcltq_s32(vld1q_s32(s + 8), c),
                          vcltq_s32(vld1q_s32(s + 12), d)));
+    }
+  }
+}
+
+static inline uint8x8_t negative8(const int16_t* sums, const int16_t* limits) {
+  return vmovn_u16(vcltq_s16(vld1q_s16(sums), vld1q_s16(limits)));
+}
+
+/* One bit for each of 32 masks of 8 bits. */
+static inline uint32_t bits32_of(const uint8x8_t* masks) {
+  static const uint8_t places[8] = {1, 2, 4, 8, 16, 32, 64, 128};
+  const uint8x8_t place = vld1_u8(places);
+  const uint8x8_t low = vpadd_u8(vand_u8(masks[0], place), vand_u8(masks[1], place));
+  const uint8x8_t high = vpadd_u8(vand_u8(masks[2], place), vand_u8(masks[3], place));
+  const uint8x8_t fours = vpadd_u8(low, high);
+  return vget_lane_u32(vreinterpret_u32_u8(vpadd_u8(fours, fours)), 0);
+}
+
+static void thresholds16(const int16_t* sums, size_t stride, const edgelm_thresholds* t, size_t n, size_t count,
+                         uint8_t* out, size_t step) {
+  const int16_t* limits = t->at;
+  size_t at = 0;
+  for (; at + 32 <= n; at += 32, sums += 32, limits += 32) {
+    const uint32_t flip = t->flip[at / 16] | (uint32_t)t->flip[at / 16 + 1] << 16;
+    for (size_t i = 0; i < count; ++i) {
+      const int16_t* s = sums + i * stride;
+      uint8x8_t masks[4];
+      for (size_t k = 0; k < 4; ++k) masks[k] = negative8(s + 8 * k, limits + 8 * k);
+      const uint32_t bits = flip ^ bits32_of(masks);
+      memcpy(out + i * step + at / 8, &bits, sizeof bits);
+    }
+  }
+  for (; at < n; at += 16, sums += 16, limits += 16) {
+    for (size_t i = 0; i < count; ++i) {
+      const int16_t* s = sums + i * stride;
+      const uint8x8_t masks[4] = {negative8(s, limits), negative8(s + 8, limits + 8)};
+      put(out + i * step, at, n, t->flip[at / 16] ^ bits32_of(masks));
     }
   }
 }
