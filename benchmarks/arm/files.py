@@ -35,7 +35,7 @@ class Network:
     name: str
     landmarks: int
     size: int
-    precisions: tuple[str, ...] = ("W1A1", "W1A6", "W1A8", "W1A13", "W1A32")
+    precisions: tuple[str, ...] = ("W1A1", "W1A6", "W1A8", "W1A13")
     targets: tuple[str, ...] = ("onnx", "tflite")
     windows: int = 3
     bundled: str | None = None
@@ -69,7 +69,7 @@ class File:
 NETWORKS = {
     "cunet2": Network("cunet2", 68, 128, bundled="face68-cunet2-bwa"),
     # Emulating a float inference of it takes minutes. The smaller network shows W1A32, and what the engines differ in.
-    "cunet8": Network("cunet8", 16, 256, ("W1A1", "W1A6", "W1A8", "W1A13"), ("tflite",), windows=1),
+    "cunet8": Network("cunet8", 16, 256, targets=("tflite",), windows=1),
 }
 RIVALS = ("ort-fp32", "ort-int8", "litert-fp32", "litert-int8")
 
@@ -78,15 +78,15 @@ def network_files(room: Room, network: Network) -> Iterator[File]:
     """Make what is missing, and return all files of a network, ours first."""
     folder = room.cache / "files" / _sources() / f"{network.name}-{network.size}-{network.landmarks}"
     folder.mkdir(parents=True, exist_ok=True)
-    if network.bundled:
-        for target in ("onnx", "tflite"):
-            yield File(f"bundled {target}", ROOT / "edgelm" / "zoo" / f"{network.bundled}.{target}", False)
     for precision in network.precisions:
         for target in network.targets:
             path = folder / f"{precision}.{target}"
             if not path.exists():
                 _export(network, precision, target, path)
             yield File(f"{precision} {target}", path, False)
+    if network.bundled:
+        for target in network.targets:
+            yield File(f"W1A32 (bundled) {target}", ROOT / "edgelm" / "zoo" / f"{network.bundled}.{target}", False)
     for rival in RIVALS:
         path = folder / f"{rival}.{'onnx' if rival.startswith('ort') else 'tflite'}"
         if not path.exists():
