@@ -10,10 +10,10 @@ EXTRAS := cli,onnx,tflite,export,dev
 NATIVE := $(wildcard runtimes/native/CMakeLists.txt runtimes/native/src/*)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check wheels arm clean
+.PHONY: help setup demo test check wheels arm arm-report clean
 
 help: ## show this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 setup: $(VENV)/.installed ## make the virtual environment with everything in it
 
@@ -31,6 +31,10 @@ wheels: $(VENV)/.wheels ## build the wheels for x86-64 and ARM, 64 and 32 bit, i
 
 arm: wheels ## make emulated Raspberry Pis in .arm, with Debian, the engines and our wheel: .arm/pi4/python and others
 	$(BIN)/python .ci/arm/make.py
+
+arm-report: arm $(VENV)/.installed ## count instructions there, ours and other engines', into docs/arm-speed.md
+	$(BIN)/pip install --quiet ai-edge-quantizer
+	$(BIN)/python benchmarks/arm/report.py
 
 clean: ## remove what building, testing and the demo made; .venv and .arm stay
 	rm -rf .build build dist $(OUT) .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks .coverage
