@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from room import HERE, ROOT, Room, RoomError
 
-MOST_CHANGE = 2e-4
+MOST_CHANGE = 1e-3
 """Between the two least windows over the same work, as a share. Allocators and Python's own caches differ a little from
-run to run, and now and then an engine's thread does something else meanwhile: hence the least."""
+run to run, and now and then an engine's own thread does something else meanwhile: hence the least."""
 
 
 WARM = 3

@@ -14,7 +14,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from counting import Block, Window, classes, count, instructions
+from counting import Block, classes, count, instructions
 from crossbuild import BuildError
 from mca import Estimate, disassemble, estimate
 from room import BOARDS, ROOT, Room
@@ -58,35 +58,34 @@ def main() -> None:
         print(f"{wanted.shape.macs / found.cycles:.1f} MAC a cycle (estimate), "
               f"{wanted.shape.macs / total:.1f} MAC an instruction")  # fmt: skip
     places = Places(room, counted.mappings)
-    _functions(args.functions, counted.window, found, places)
-    for block in sorted(found.costs, key=lambda block: counted.window[block] * found.costs[block].cycles)[::-1][
-        : args.blocks
-    ]:
-        _block(room, block, counted.window[block], found, places)
+    _functions(args.functions, found, places)
+    heaviest = sorted(found.costs, key=lambda block: found.window[block] * found.costs[block].cycles, reverse=True)
+    for block in heaviest[: args.blocks]:
+        _block(room, block, found, places)
 
 
-def function_cycles(window: Window, cost: Estimate, places: Places) -> Counter[str]:
+def function_cycles(cost: Estimate, places: Places) -> Counter[str]:
     """Cycles by function; blocks that were not costed are assumed to be like the rest, as in the total."""
-    rate = cost.cycles / instructions(window)
+    rate = cost.cycles / instructions(cost.window)
     cycles: Counter[str] = Counter()
-    for block, runs in window.items():
+    for block, runs in cost.window.items():
         each = cost.costs[block].cycles if block in cost.costs else rate * len(block.words)
         cycles[places.function(block.address)] += round(runs * each)
     return cycles
 
 
-def _functions(most: int, window: Window, found: Estimate, places: Places) -> None:
+def _functions(most: int, found: Estimate, places: Places) -> None:
     held: Counter[str] = Counter()
-    for block, runs in window.items():
+    for block, runs in found.window.items():
         held[places.function(block.address)] += runs * len(block.words)
-    cycles = function_cycles(window, found, places)
+    cycles = function_cycles(found, places)
     print(f"\n{'cycles':>7} {'instr.':>7} {'M cycles':>9}  function")
     for name, share in cycles.most_common(most):
         print(f"{share / cycles.total():7.1%} {held[name] / held.total():7.1%} {share / 1e6:9.3f}  {name}")
 
 
-def _block(room: Room, block: Block, runs: int, found: Estimate, places: Places) -> None:
-    cost = found.costs[block]
+def _block(room: Room, block: Block, found: Estimate, places: Places) -> None:
+    cost, runs = found.costs[block], found.window[block]
     print(f"\n{runs * cost.cycles / found.cycles:.1%} of the cycles: {places.function(block.address)} "
           f"{places.line(block.address)} at {places.inside(block.address):#x}, {runs} times")  # fmt: skip
     print(

@@ -8,6 +8,7 @@ are to be multiplied with calibration.py before anybody speaks of time.
 
 import json
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,7 +20,7 @@ ITERATIONS = 20
 """Of each block in the model; the calibration was made with as many, and holds for these."""
 
 _FEATURES = "+v8.2a,+dotprod,+fullfp16"
-_RELATIVE = re.compile(r"^(b|bl|b\.\w+|cbn?z|tbn?z|adrp?|ldr|ldrsw|prfm)\s.*#-?\d+$")
+_RELATIVE = re.compile(r"^(b|bl|b\.\w+|cbn?z|tbn?z|adrp?|ldr|ldrsw|prfm)\s[^\[]*#-?\d+$")
 
 
 @dataclass(frozen=True)
@@ -43,15 +44,18 @@ class Estimate:
         cycles: all, those of blocks that were not costed by proportion.
         costs: of the costed blocks.
         covered: share of the instructions that these hold.
+        window: the blocks, joined.
     """
 
     cycles: float
     costs: dict[Block, Cost]
     covered: float
+    window: Window
 
 
 def estimate(room: Room, cpu: str, window: Window) -> Estimate:
     """Cost a window on a core's scheduling model, uncalibrated."""
+    window = joined(window)
     total = instructions(window)
     chosen, held = [], 0
     for block in sorted(window, key=lambda block: window[block] * len(block.words), reverse=True):
@@ -62,7 +66,38 @@ def estimate(room: Room, cpu: str, window: Window) -> Estimate:
     costs = cost(room, cpu, chosen)
     known = sum(window[block] * len(block.words) for block in costs)
     cycles = sum(window[block] * costs[block].cycles for block in costs)
-    return Estimate(cycles * total / known, costs, known / total)
+    return Estimate(cycles * total / known, costs, known / total, window)
+
+
+def joined(window: Window) -> Window:
+    """The same executions, with blocks that QEMU cut at the end of a page put together again.
+
+    A block without a branch at its end is followed by the one behind it, always. Left apart, a loop that happens to lie
+    across two pages would be costed as two, and estimates would depend on where the linker put it.
+    """
+    found = Counter(window)
+    at: dict[int, list[Block]] = {}
+    for block in window:
+        at.setdefault(block.address, []).append(block)
+    # From the last on, so that what a block is joined to is whole.
+    for block in sorted(window, key=lambda block: block.address, reverse=True):
+        runs = found[block]
+        behind = at.get(block.address + 4 * len(block.words), [])
+        if leaves(block) or not runs or not behind:
+            continue
+        follower = max(behind, key=found.__getitem__)
+        if found[follower] < runs:
+            continue
+        whole = Block(block.address, block.words + follower.words)
+        for part, change in ((block, -runs), (follower, -runs), (whole, runs)):
+            found[part] += change
+        at[block.address].append(whole)
+    return +found
+
+
+def leaves(block: Block) -> bool:
+    """Whether its last instruction is a branch or goes to the system."""
+    return block.words[-1] >> 26 & 7 == 5
 
 
 def disassemble(room: Room, words: Sequence[int]) -> list[str | None]:

@@ -77,7 +77,7 @@ def kernel_row(room: Room, cpu: str, layer: Layer, library: Path) -> dict[str, A
         write_layer(layer, path)
         found = counted(room, cpu, File(layer.precision, path, False), library, None)
     cost = estimate(room, cpu, found.window)
-    by_function = function_cycles(found.window, cost, Places(room, found.mappings))
+    by_function = function_cycles(cost, Places(room, found.mappings))
     kernel, cycles = by_function.most_common(1)[0]
     return {
         "layer": layer.shape.name,

@@ -19,7 +19,7 @@ from room import HERE, Room, RoomError
 
 Floats = NDArray[np.float32]
 _PACKAGES = "onnxruntime", "ai-edge-litert", "numpy"
-_SOURCES = ("count.c", "guest.py", "counting.py")
+_SOURCES = ("count.c", "guest.py")
 
 
 @cache
