@@ -121,8 +121,11 @@ static inline float32x4_t affine4(float32x4_t v, const block* b, size_t i) {
   return vaddq_f32(vmulq_f32(v, b->scale[i]), b->bias[i]);
 }
 
-/* ReLU; the maximum of what is no number and zero is no number. */
-static inline float32x4_t cut(float32x4_t v, const int relu) { return relu ? vmaxq_f32(v, vdupq_n_f32(0.0f)) : v; }
+/* ReLU, which keeps what is no number and, unlike a maximum, the sign of zero. */
+static inline float32x4_t cut(float32x4_t v, const int relu) {
+  const uint32x4_t below = vcltq_f32(v, vdupq_n_f32(0.0f));
+  return relu ? vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_f32(v), below)) : v;
+}
 
 /* The rest of a row, which has less than sixteen channels, goes by a copy: loops over whole blocks call nothing, and so
  * keep their affine in registers. */
