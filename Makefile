@@ -10,7 +10,7 @@ EXTRAS := cli,onnx,tflite,export,dev
 NATIVE := $(wildcard runtimes/native/CMakeLists.txt runtimes/native/src/*)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check wheels arm arm-report clean
+.PHONY: help setup demo test check wheels arm arm-test arm-report clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -31,6 +31,9 @@ wheels: $(VENV)/.wheels ## build the wheels for x86-64 and ARM, 64 and 32 bit, i
 
 arm: wheels ## make emulated Raspberry Pis in .arm, with Debian, the engines and our wheel: .arm/pi4/python and others
 	$(BIN)/python .ci/arm/make.py
+
+arm-test: arm $(VENV)/.installed ## test there: self-tests, the suite without torch, files against x86, commands
+	$(BIN)/python .ci/arm/test.py
 
 arm-report: arm $(VENV)/.installed ## count instructions there, ours and other engines', into docs/arm-speed.md
 	$(BIN)/pip install --quiet ai-edge-quantizer

@@ -2,5 +2,28 @@
 
 import os
 
+import pytest
+from hypothesis import settings
+from pace import EMULATED, examples
+
 # The tests' networks are tiny: on them a second OpenMP thread costs more in waiting than it computes.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+settings.register_profile("emulated", max_examples=examples(100), deadline=None)
+if EMULATED:
+    settings.load_profile("emulated")
+
+# By file and name: what takes minutes on an emulated CPU and shows nothing there.
+_SLOW = {
+    (
+        "test_bench.py",
+        "test_report",
+    ): "times mean nothing under emulation; the commands of the ARM job run edgelm bench",
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items if EMULATED else ():
+        reason = _SLOW.get((item.path.name, item.name.partition("[")[0]))
+        if reason is not None:
+            item.add_marker(pytest.mark.skip(reason=reason))

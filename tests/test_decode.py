@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pace import examples
 
 from edgelm import decode, geometry
 from edgelm.schemes import get_scheme
@@ -207,7 +208,7 @@ def test_decidable() -> None:
 
 
 @given(seed=st.integers(0, 2**32 - 1), rule=st.sampled_from(RULES))
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=examples(50))
 def test_decidable_points_survive_rounding(seed: int, rule: Decode) -> None:
     random = np.random.RandomState(seed)
     heatmaps = random.rand(1, 8, 12, 10).astype(np.float32)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pace import examples
 
 from edgelm import decode, geometry
 from edgelm.crops import crop_names, get_crop
@@ -150,7 +151,7 @@ def test_warp_puts_image_points_where_the_matrix_says(rule: Decode, side: int) -
     size=st.sampled_from([(256, 256, 4), (256, 192, 4), (128, 256, 4), (128, 128, 2)]),
     at=st.tuples(st.floats(0.15, 0.85), st.floats(0.15, 0.85)),
 )
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 def test_a_peak_comes_back_within_a_quarter_heatmap_pixel(
     box: np.ndarray, angle: float, preset: str, rule: Decode, size: tuple[int, int, int], at: tuple[float, float]
 ) -> None:

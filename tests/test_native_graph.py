@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pace import examples
 from programs import PLAIN, conv, programs
 
 from edgelm.errors import UsageError
@@ -35,7 +36,7 @@ def exact(program: Program) -> bool:
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 def test_equals_reference(isa: str, layout: str) -> None:
-    @settings(deadline=None, max_examples=150, derandomize=True)
+    @settings(deadline=None, max_examples=examples(150), derandomize=True)
     @given(programs())
     def check(case: tuple[Program, list[Any]]) -> None:
         program, x = case
@@ -150,7 +151,7 @@ def test_low_memory_is_under_two_bits_and_computes_the_same(isa: str) -> None:
         assert after.steps() == usual, "the wish ends with the block"
 
 
-@settings(deadline=None, max_examples=400, derandomize=True)
+@settings(deadline=None, max_examples=examples(400), derandomize=True)
 @given(st.data())
 def test_damaged_programs_are_refused_or_run(data: st.DataObject) -> None:
     """Whatever the words say: an error in words, or a run that stays inside its memory."""

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from pace import examples
 from qconv_cases import BINARY, PLAIN
 
 from edgelm.bits import pack_weights, unpack_weights
@@ -148,7 +149,7 @@ def assert_same(problem: Problem, got: Floats) -> None:
 @pytest.mark.parametrize(("act_bits", "weight_bits", "isa"), CASES)
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 def test_kernel_equals_reference(act_bits: int, weight_bits: int, isa: str, layout: str) -> None:
-    @settings(deadline=None, max_examples=40, derandomize=True)
+    @settings(deadline=None, max_examples=examples(40), derandomize=True)
     @given(problems(act_bits, weight_bits))
     def check(problem: Problem) -> None:
         assert_same(problem, problem.run(isa, layout))

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from pace import examples
 
 from edgelm.bits import pack_weights
 from edgelm.errors import UsageError
@@ -95,7 +96,7 @@ def loop(x: NDArray[Any], levels: NDArray[Any], a: dict[str, int]) -> NDArray[An
 
 
 @given(data=st.data(), seed=st.integers(0, 2**32 - 1))
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 def test_reference_equals_a_plain_loop(data: st.DataObject, seed: int) -> None:
     draw, random = data.draw, np.random.default_rng(seed)
     kh, kw = draw(st.integers(1, 3)), draw(st.integers(1, 3))

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from pace import examples
 from qconv_cases import Case, cases, make_case
 
 from edgelm.runtimes.native import library_path
@@ -32,7 +33,7 @@ def run(opened: Any, case: Case) -> Any:
     return opened.run(None, feeds(case))[0]
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(150))
 @given(cases())
 def test_one_node(case: Case) -> None:
     case.check(run(session(qconv_model(case), case.threads), case))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pace import examples
 from programs import Floats, conv, programs
 
 from edgelm.errors import ModelFileError, UsageError
@@ -27,7 +28,7 @@ def same(a: Step, b: Step) -> None:
 
 
 @given(programs())
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 def test_round_trip(made: tuple[Program, list[Floats]]) -> None:
     program, x = made
     words, data = encode(program)
@@ -41,7 +42,7 @@ def test_round_trip(made: tuple[Program, list[Floats]]) -> None:
 
 
 @given(made=programs(), place=st.integers(0), value=st.integers(-(2**31), 2**31 - 1))
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 def test_a_changed_word_is_refused_or_still_a_program(
     made: tuple[Program, list[Floats]], place: int, value: int
 ) -> None:
@@ -57,14 +58,14 @@ def test_a_changed_word_is_refused_or_still_a_program(
 
 
 @given(words=st.lists(st.integers(-2, 40), max_size=60), data=st.binary(max_size=64))
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 def test_garbage_is_refused(words: list[int], data: bytes) -> None:
     with pytest.raises(ModelFileError, match="damaged"):
         decode(np.array(words, np.int32), np.frombuffer(data, np.uint8))
 
 
 @given(programs())
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=examples(20))
 def test_every_cut_is_refused(made: tuple[Program, list[Floats]]) -> None:
     words, data = encode(made[0])
     for count in range(len(words)):

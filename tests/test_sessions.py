@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pace import examples
 from session_models import SPEC, crops, heatmaps, portable_heatmaps, tflite_file
 
 from edgelm.errors import EdgelmError, EngineMissingError, ModelFileError, UsageError
@@ -276,19 +277,19 @@ def test_onnx_file() -> None:
     assert read_onnx(model("onnx", portable=True)).domains == {""}
 
 
-@settings(deadline=None, max_examples=1000)
+@settings(deadline=None, max_examples=examples(1000))
 @given(st.integers(0, len(SAMPLE) - 1), st.binary(min_size=1, max_size=6))
 def test_flipped_bytes(at: int, change: bytes) -> None:
     assert isinstance(read(SAMPLE[:at] + change + SAMPLE[at + len(change) :]), OnnxFile | None)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(300))
 @given(st.binary(max_size=300))
 def test_noise(data: bytes) -> None:
     assert read(data) is None
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(300))
 @given(st.integers(0, len(SAMPLE) - 1))
 def test_truncated(size: int) -> None:
     file = read(SAMPLE[:size])

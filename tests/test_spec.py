@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pace import examples
 
 from edgelm.crops import crop_names, get_crop
 from edgelm.errors import ModelFileError
@@ -163,7 +164,7 @@ def test_missing_value(key: str) -> None:
 
 
 @given(data=st.data())
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=examples(100))
 def test_no_mutation_escapes_as_another_error(data: st.DataObject) -> None:
     """Any JSON value anywhere gives a spec or a ModelFileError, never a crash."""
     junk = st.recursive(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pace import examples
 
 from edgelm.errors import ModelFileError, UsageError
 from edgelm.export.tflite_file import Model, Operator, Quantization, Tensor, constant, write_model
@@ -199,13 +200,13 @@ def read(data: bytes) -> TfliteFile | None:
         return None
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(300))
 @given(st.integers(0, USED - 1))
 def test_truncated(size: int) -> None:
     assert read(SAMPLE[:size]) is None
 
 
-@settings(deadline=None, max_examples=1500)
+@settings(deadline=None, max_examples=examples(1500))
 @given(st.lists(st.tuples(st.integers(0, len(SAMPLE) - 1), st.integers(0, 255)), min_size=1, max_size=4))
 def test_flipped_bytes(changes: list[tuple[int, int]]) -> None:
     data = bytearray(SAMPLE)
@@ -214,7 +215,7 @@ def test_flipped_bytes(changes: list[tuple[int, int]]) -> None:
     assert isinstance(read(bytes(data)), TfliteFile | None)
 
 
-@settings(deadline=None, max_examples=1500)
+@settings(deadline=None, max_examples=examples(1500))
 @given(st.integers(0, len(SAMPLE) // 4 - 1), st.integers(-(2**31), 2**31 - 1) | st.integers(-64, len(SAMPLE)))
 def test_replaced_numbers(word: int, value: int) -> None:
     data = np.frombuffer(SAMPLE, "<i4").copy()
@@ -222,7 +223,7 @@ def test_replaced_numbers(word: int, value: int) -> None:
     assert isinstance(read(data.tobytes()), TfliteFile | None)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 @given(st.binary(max_size=400))
 def test_noise(data: bytes) -> None:
     assert read(data) is None

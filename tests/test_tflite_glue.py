@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from pace import examples
 from qconv_cases import OPERANDS, Case, cases, make_case
 
 from edgelm.export.ops import QUANT_CONV
@@ -68,7 +69,7 @@ def run(opened: Any, case: Case) -> Any:
     return opened.get_tensor(opened.get_output_details()[0]["index"]).transpose(0, 3, 1, 2)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(150))
 @given(cases())
 def test_one_node(case: Case) -> None:
     model = qconv_model(case)

@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from threading import Event
 
 import selftests
 from boards import BOARDS, Board
@@ -29,6 +30,7 @@ NATIVE = ("native_build", "native_graph", "native_kernels", "native_refusals", "
           "zoo")  # fmt: skip
 SUITES: dict[str, tuple[str, ...]] = {"pi4": (), "pi3": NATIVE, "pi5": NATIVE, "pi32": NATIVE}
 MODEL = "import edgelm.zoo; print(*edgelm.zoo.bundled())"
+WAIT = 600  # s, for the files of parity, which are the first thing to be made
 EMULATED = "emulated: times mean nothing"
 
 
@@ -45,6 +47,7 @@ class Work:
     parity: Path
     away: Path
     logs: Path
+    exported: Event
 
 
 @dataclass(frozen=True)
@@ -85,8 +88,17 @@ def suite(work: Work, board: Board, log: Path) -> str:
     return run(log, command, work.away, EDGELM_TEST_EMULATED="1").splitlines()[-1].strip("= ")
 
 
+def export(work: Work, log: Path) -> str:
+    """Files for parity, and what they answer here."""
+    output = run(log, [sys.executable, HERE / "parity_make.py", work.parity], ROOT, OMP_NUM_THREADS="1")
+    work.exported.set()
+    return output.splitlines()[-1]
+
+
 def parity(work: Work, board: Board, name: str, suffixes: Sequence[str], log: Path) -> str:
     """Files exported here, run there."""
+    if not work.exported.wait(WAIT):
+        raise TaskError("the files to run were not exported")
     program: list[str | Path] = [work.room / board.name / name, HERE / "parity_run.py", work.parity, *suffixes]
     return run(log, program, work.away).splitlines()[-1]
 
@@ -121,7 +133,8 @@ def without_neon(work: Work, log: Path) -> str:
 
 def tasks(work: Work, checksums: dict[str, set[str]], others: Sequence[selftests.Cpu]) -> list[Task]:
     """All that is to be done, the longest first; `checksums` are this machine's, `others` the CPUs to compare."""
-    listed = [
+    listed = [Task("export", partial(export, work))]
+    listed += [
         Task(f"{board.name} tests", partial(suite, work, board))
         for board in sorted(BOARDS, key=lambda board: len(SUITES[board.name]))
     ]
@@ -167,7 +180,12 @@ def main() -> None:
     asked = parser.parse_args()
     build = ROOT / ".build" / "arm"
     work = Work(
-        asked.room.resolve(), ROOT / ".build" / "wheels", build / "parity", build / "copy" / "main", build / "logs"
+        room=asked.room.resolve(),
+        builds=ROOT / ".build" / "wheels",
+        parity=build / "parity",
+        away=build / "copy" / "main",
+        logs=build / "logs",
+        exported=Event(),
     )
     shutil.rmtree(work.logs, ignore_errors=True)
     work.logs.mkdir(parents=True)
@@ -177,11 +195,12 @@ def main() -> None:
         own = run(work.logs / "here.log", selftests.command(here, work.builds, work.room), work.away)
         if faults := selftests.faults(here, own, {}):
             raise TaskError("\n".join(faults))
-        print("files for the boards are being exported", flush=True)
-        run(work.logs / "export.log", [sys.executable, HERE / "parity_make.py", work.parity], ROOT)
     except TaskError as error:
         sys.exit(f"{error}\narm: failed on this machine already")
-    chosen = [task for task in tasks(work, selftests.checksums(own), others) if (asked.only or "") in task.name]
+    listed = tasks(work, selftests.checksums(own), others)
+    chosen = [task for task in listed if (asked.only or "") in task.name]
+    if any("parity" in task.name for task in chosen) and listed[0] not in chosen:
+        chosen.insert(0, listed[0])
     with ThreadPoolExecutor(2) as pool:
         good = list(pool.map(partial(do, work), chosen))
     if failed := [task.name for task, well in zip(chosen, good, strict=True) if not well]:
