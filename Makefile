@@ -30,10 +30,10 @@ wheels: $(VENV)/.wheels ## build the wheels for x86-64 and ARM, 64 and 32 bit, i
 	$(BIN)/python .ci/wheels.py --selftest $(if $(MUSL),--musl)
 
 arm: wheels ## make emulated Raspberry Pis in .arm, with Debian, the engines and our wheel: .arm/pi4/python and others
-	$(BIN)/python .ci/arm/make.py
+	$(BIN)/python .ci/arm/make_room.py
 
 arm-test: arm $(VENV)/.installed ## test there: self-tests, the suite without torch, files against x86, commands
-	$(BIN)/python .ci/arm/test.py
+	$(BIN)/python .ci/arm/run_tests.py
 
 arm-report: arm $(VENV)/.installed ## count instructions there, ours and other engines', into docs/arm-speed.md
 	$(BIN)/pip install --quiet ai-edge-quantizer

@@ -175,7 +175,7 @@ def copy_tests(away: Path) -> None:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("room", type=Path, nargs="?", default=ROOT / ".arm", help="folder that make.py made")
+    parser.add_argument("room", type=Path, nargs="?", default=ROOT / ".arm", help="folder that make_room.py made")
     parser.add_argument("--only", metavar="WORDS", help="tasks whose name holds this, such as 'pi4 parity'")
     asked = parser.parse_args()
     build = ROOT / ".build" / "arm"
