@@ -23,7 +23,7 @@ SUITE = "bookworm"
 PYTHON = "3.11"  # of that suite
 PACKAGES = {
     "arm64": ("python3", "libstdc++6", "libgomp1"),
-    "armhf": ("python3", "python3-numpy", "python3-opencv", "libstdc++6", "libgomp1", "libatomic1"),
+    "armhf": ("python3", "python3-numpy", "python3-opencv", "opencv-data", "libstdc++6", "libgomp1", "libatomic1"),
 }
 TESTS = ("pytest>=9", "hypothesis", "typer", "rich")
 ENGINES = ("onnxruntime>=1.17,!=1.21.0", "ai-edge-litert>=1.4", "numpy", "opencv-python-headless>=4.5,<5")
