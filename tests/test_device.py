@@ -162,10 +162,10 @@ def test_an_emulator_by_its_processor(machine: Any, info: str, arch: str, name: 
 
 def test_nothing_personal(machine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     machine(PI4)
-    monkeypatch.setenv("EDGELM_LIBRARY", "/home/someone/secret/libedgelm.so")
+    monkeypatch.setenv("EDGELM_LIBRARY", "/secret/someone/libedgelm.so")
     text = json.dumps(device_info(), allow_nan=False)
     assert "1234abcd" not in text  # the board's serial number
-    assert "/home" not in text
+    assert "secret" not in text
     assert str(Path.home()) not in text or Path.home() == Path("/")
     name = platform.node()
     assert not name or f'"{name}"' not in text
