@@ -14,7 +14,9 @@ from torch import nn
 
 from edgelm.errors import UsageError
 from edgelm.models.cunet import CUNet, CUNetConfig
+from edgelm.models.hrnet import HRNet, HRNetConfig, hrnet_conventions, hrnet_size
 from edgelm.models.quantizers import QuantScheme
+from edgelm.spec import ModelSpec
 
 __all__ = [
     "SCHEMES",
@@ -40,6 +42,8 @@ class Family:
         stride: input px per heatmap px.
         multiple: the input's sides are multiples of this many px.
         paper: where it is defined.
+        size: config -> (H, W) px of the input that its authors take.
+        conventions: what of a fresh ModelSpec is another way in this family.
     """
 
     name: str
@@ -48,6 +52,8 @@ class Family:
     stride: int
     multiple: int
     paper: str
+    size: Callable[[Any], tuple[int, int]] = lambda config: (256, 256)
+    conventions: Callable[[ModelSpec], ModelSpec] = lambda spec: spec
 
 
 @dataclass(frozen=True)
@@ -132,3 +138,15 @@ for _n in (2, 4, 8, 16):
     register_network(f"cunet{_n}", CUNET, CUNetConfig(nets=_n))
 for _m, _n in ((64, 16), (128, 16), (128, 24), (192, 24), (192, 32)):
     register_network(f"cunet2-m{_m}n{_n}", CUNET, CUNetConfig(nets=2, width=_m, growth=_n))
+
+HRNET = register_family(
+    Family(
+        "hrnet", HRNetConfig, HRNet, HRNet.stride, HRNet.multiple,
+        "Wang et al., Deep High-Resolution Representation Learning for Visual Recognition", hrnet_size,
+        hrnet_conventions,
+    )
+)  # fmt: skip
+
+for _width in (32, 48):
+    register_network(f"hrnet_w{_width}", HRNET, HRNetConfig(_width, "v1"))
+register_network("hrnetv2_w18", HRNET, HRNetConfig(18, "v2"))

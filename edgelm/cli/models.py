@@ -1,4 +1,4 @@
-"""`edgelm models`, `edgelm new` and `edgelm pack`: names and checkpoint files. They need torch."""
+"""`edgelm models`, `new`, `import` and `pack`: names and checkpoint files. They need torch."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +12,9 @@ from edgelm.errors import UsageError
 __all__ = ["Name", "check_checkpoint", "register"]
 
 Name = Annotated[str, typer.Argument(help="A network, for example cunet8-bw; `edgelm models` lists them.")]
+InputSize = Annotated[
+    str | None, typer.Option("--input", help="Input in px: a side, or HEIGHTxWIDTH; else the size of the papers.")
+]
 Output = Annotated[Path, typer.Option("--output", "-o", help="The checkpoint to write (.pt).")]
 
 
@@ -29,7 +32,7 @@ def new(
     name: Name,
     output: Output,
     landmarks: Annotated[int, typer.Option(min=1, help="Landmarks to find.")] = 68,
-    size: Annotated[int, typer.Option("--input", min=1, help="Side of the square input in px.")] = 256,
+    size: InputSize = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the weights.")] = 0,
     packed: Annotated[
         bool, typer.Option("--packed", help="Store 1-bit weights as bits: small, not trainable.")
@@ -40,12 +43,33 @@ def new(
     from edgelm.models.checkpoint import save_checkpoint
     from edgelm.models.create import create, randomize
 
-    entry, model, spec = create(name, landmarks=landmarks, size=size, seed=seed)
-    randomize(model, size, seed)
+    entry, model, spec = create(name, landmarks=landmarks, size=parse_size(size), seed=seed)
+    randomize(model, (spec.input.height, spec.input.width), seed)
     written = save_checkpoint(output, entry, model, spec, packed=packed)
     kind = "packed" if packed else "float"
     typer.echo(
-        f"wrote {output}: {name}, {landmarks} landmarks, {size}x{size} px, random, {kind}, {written / 1e6:.2f} MB"
+        f"wrote {output}: {name}, {landmarks} landmarks, {spec.input.height}x{spec.input.width} px, random, {kind}, "
+        f"{written / 1e6:.2f} MB"
+    )
+
+
+def import_(
+    published: Annotated[Path, typer.Argument(help="A state_dict or training state that torch.save wrote.")],
+    arch: Annotated[str, typer.Option("--arch", help="Its network, for example hrnetv2_w18.")],
+    scheme: Annotated[str, typer.Option("--scheme", help="The landmarks it finds, for example wflw98.")],
+    output: Output,
+    size: InputSize = None,
+) -> None:
+    """Make a checkpoint of published weights, taken as they are: only tensors are read, and every name must fit."""
+    check_checkpoint(output)
+    from edgelm.models.checkpoint import save_checkpoint
+    from edgelm.models.published import import_published
+
+    entry, model, spec = import_published(published, arch, scheme, parse_size(size))
+    written = save_checkpoint(output, entry, model, spec, notes={"imported from": published.name})
+    typer.echo(
+        f"wrote {output}: {arch}, {scheme}, {spec.input.height}x{spec.input.width} px, {spec.crop.preset} crops, "
+        f"{written / 1e6:.2f} MB"
     )
 
 
@@ -66,6 +90,16 @@ def pack(
     typer.echo(f"wrote {output}: {written / 1e6:.2f} MB, was {before / 1e6:.2f} MB ({before / written:.1f}x)")
 
 
+def parse_size(text: str | None) -> int | tuple[int, int] | None:
+    """A side, or (H, W) of "256x192"; UsageError where it is neither."""
+    if text is None:
+        return None
+    sides = text.lower().split("x")
+    if len(sides) > 2 or not all(side.isdecimal() and len(side) <= 4 for side in sides):
+        raise UsageError(f"--input is a side in px, such as 256, or HEIGHTxWIDTH, such as 256x192; got {text!r}")
+    return int(sides[0]) if len(sides) == 1 else (int(sides[0]), int(sides[1]))
+
+
 def check_checkpoint(path: Path) -> None:
     """Refuse an output path that is no .pt file or cannot be written."""
     if path.suffix != ".pt":
@@ -77,4 +111,5 @@ def register(app: typer.Typer) -> None:
     """Add this file's commands to the application."""
     app.command()(models)
     app.command()(new)
+    app.command("import")(import_)
     app.command()(pack)
