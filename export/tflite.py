@@ -149,11 +149,18 @@ def _resize(graph: TFLiteGraph, node: ir.Node) -> None:
     a = _attributes(
         node, mode="nearest", coordinate_transformation_mode="half_pixel", nearest_mode="round_prefer_floor"
     )
-    _expect(node, a, mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+    linear = a["mode"] == "linear"
+    if linear:
+        _expect(node, a, coordinate_transformation_mode="half_pixel")
+    else:
+        _expect(node, a, mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")
     scales = constant_of(node.inputs[2], "the scales of a Resize").tolist()
     _, H, W, _ = nhwc(node.outputs[0])
     if scales[:2] != [1, 1] or any(s != int(s) for s in scales[2:]):
         raise UsageError(f"Resize by {scales} cannot be written as TFLite, only by whole factors of height and width")
     size = graph.constant(np.array([H, W], np.int32))
-    x = graph.name(node.inputs[0])
-    graph.add("RESIZE_NEAREST_NEIGHBOR", [x, size], (), output=graph.activation(node.outputs[0]))
+    x, y = graph.name(node.inputs[0]), graph.activation(node.outputs[0])
+    if linear:
+        graph.add("RESIZE_BILINEAR", [x, size], (), {"half_pixel_centers": True}, output=y)
+    else:
+        graph.add("RESIZE_NEAREST_NEIGHBOR", [x, size], (), output=y)

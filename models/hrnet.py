@@ -26,8 +26,7 @@ __all__ = ["HRNet", "HRNetConfig", "hrnet_conventions", "hrnet_size"]
 
 _STEM = 64  # channels of the stem and inside the bottlenecks
 _EXPANDED = 256  # channels that these give
-_MODULES = {2: 1, 3: 4, 4: 3}  # stage and number of streams: modules of it
-_BLOCKS = 4  # residual blocks of a stream in a module
+_BOTTLENECKS = 4  # of the first stage
 _MOMENTUM = {"v1": 0.1, "v2": 0.01}
 
 
@@ -39,16 +38,23 @@ class HRNetConfig:
         width: C, channels of the finest stream; the paper's W32, W48 and W18.
         head: "v1": from the finest stream; "v2": from all of them.
         classes: landmarks, one heatmap each.
+        modules: of the stages with two, three and four streams.
+        blocks: residual blocks of a stream in a module.
     """
 
     width: int = 32
     head: Literal["v1", "v2"] = "v1"
     classes: int = 17
+    modules: tuple[int, int, int] = (1, 4, 3)
+    blocks: int = 4
 
     def __post_init__(self) -> None:
-        for name, value, high in (("width", self.width, 256), ("classes", self.classes, 1024)):
+        ranges = {"width": (self.width, 256), "classes": (self.classes, 1024), "blocks": (self.blocks, 16)}
+        for name, (value, high) in ranges.items():
             if not isinstance(value, int) or not 1 <= value <= high:
                 raise UsageError(f"HRNet: {name} is 1..{high}, got {value!r}")
+        if len(self.modules) != 3 or not all(isinstance(n, int) and 1 <= n <= 16 for n in self.modules):
+            raise UsageError(f"HRNet: modules are three numbers of 1..16, got {self.modules!r}")
         if self.head not in _MOMENTUM:
             raise UsageError(f"HRNet: head is v1 or v2, got {self.head!r}")
 
@@ -57,7 +63,7 @@ class _Maker:
     """Makes the layers of one network: they share scheme, BatchNorm momentum and activation."""
 
     def __init__(self, config: HRNetConfig, scheme: QuantScheme) -> None:
-        self.scheme = scheme
+        self.config, self.scheme = config, scheme
         self.momentum = _MOMENTUM[config.head]
         self.mode = "nearest" if config.head == "v1" else "bilinear"
         self.signs = scheme.weights != "float" and scheme.act_bits == 1
@@ -119,7 +125,9 @@ class _Module(nn.Module):
 
     def __init__(self, make: _Maker, widths: list[int], targets: int) -> None:
         super().__init__()
-        self.branches = nn.ModuleList(nn.Sequential(*(_Basic(make, c) for _ in range(_BLOCKS))) for c in widths)
+        self.branches = nn.ModuleList(
+            nn.Sequential(*(_Basic(make, c) for _ in range(make.config.blocks))) for c in widths
+        )
         self.fuse_layers = nn.ModuleList(
             nn.ModuleList(_way(make, widths, j, i) for j in range(len(widths))) for i in range(targets)
         )
@@ -167,7 +175,7 @@ class HRNet(nn.Module):
         widths = [config.width * 2**i for i in range(4)]
         self.conv1, self.bn1 = make.conv(3, _STEM, 3, 2, "stem"), make.norm(_STEM)
         self.conv2, self.bn2 = make.conv(_STEM, _STEM, 3, 2), make.norm(_STEM)
-        self.layer1 = nn.Sequential(*(_Bottleneck(make, _EXPANDED if i else _STEM) for i in range(_BLOCKS)))
+        self.layer1 = nn.Sequential(*(_Bottleneck(make, _EXPANDED if i else _STEM) for i in range(_BOTTLENECKS)))
         first = [make.unit(_EXPANDED, widths[0], 3), nn.Sequential(make.unit(_EXPANDED, widths[1], 3, 2))]
         self.transition1 = nn.ModuleList(first)
         self.transition2 = _transition(make, widths[:3])
@@ -198,8 +206,10 @@ class HRNet(nn.Module):
         streams = _run(self.stage4, streams)
         if self.config.head == "v1":
             return [self.final_layer(streams[0])]
-        size = streams[0].shape[2:]
-        larger = [F.interpolate(s, size=size, mode="bilinear", align_corners=False) for s in streams[1:]]
+        larger = [
+            F.interpolate(s, scale_factor=2**i, mode="bilinear", align_corners=False)
+            for i, s in enumerate(streams[1:], 1)
+        ]
         return [self.head(torch.cat([streams[0], *larger], dim=1))]
 
 
@@ -215,7 +225,7 @@ def _transition(make: _Maker, widths: list[int]) -> nn.ModuleList:
 
 def _stage(make: _Maker, widths: list[int], targets: int) -> nn.ModuleList:
     """The modules of a stage, the last of which gives `targets` streams."""
-    count = _MODULES[len(widths)]
+    count = make.config.modules[len(widths) - 2]
     return nn.ModuleList(_Module(make, widths, targets if i == count - 1 else len(widths)) for i in range(count))
 
 

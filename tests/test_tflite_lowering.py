@@ -116,6 +116,13 @@ def test_resize(scales: tuple[int, int]) -> None:
     same(text, X, tolerance=0, s=np.array([1, 1, *scales], np.float32))
 
 
+@pytest.mark.parametrize("scales", [(2, 2), (1, 3), (8, 4)])
+def test_resize_linear(scales: tuple[int, int]) -> None:
+    text = f"""(float[1,3,12,14] x) => (float[1,3,{12 * scales[0]},{14 * scales[1]}] y)
+        {{ y = Resize <mode = "linear", coordinate_transformation_mode = "half_pixel"> (x, "", s) }}"""
+    same(text, X, s=np.array([1, 1, *scales], np.float32))
+
+
 def test_concat_and_several_inputs() -> None:
     text = """(float[1,3,12,14] x, float[1,2,12,14] z) => (float[1,8,12,14] y)
         { y = Concat <axis = 1> (x, z, x) }"""
@@ -233,7 +240,11 @@ SQUARE = "(float[1,3,12,14] x) => (float[1,3,12,14] y)"
         ("y = MaxPool <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (x)", "pads"),
         ("y = MaxPool <kernel_shape = [2, 2], ceil_mode = 1> (x)", "ceil_mode"),
         ("y = MaxPool <kernel_shape = [2, 2], dilations = [2, 2]> (x)", "dilations"),
-        ('y = Resize <mode = "linear"> (x, "", two)', "mode='linear'"),
+        ('y = Resize <mode = "cubic"> (x, "", two)', "mode='cubic'"),
+        (
+            'y = Resize <mode = "linear", coordinate_transformation_mode = "asymmetric"> (x, "", two)',
+            "only 'half_pixel'",
+        ),
         ('y = Resize <mode = "nearest"> (x, "", two)', "half_pixel"),
         (
             'y = Resize <coordinate_transformation_mode = "asymmetric", nearest_mode = "ceil"> (x, "", two)',
