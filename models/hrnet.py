@@ -101,8 +101,8 @@ class _Bottleneck(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = self.act(self.bn1(self.conv1(x)))
         y = self.act(self.bn2(self.conv2(y)))
-        y = self.act(self.bn3(self.conv3(y)) + self.downsample(x))
-        return y
+        total: Tensor = self.act(self.bn3(self.conv3(y)) + self.downsample(x))
+        return total
 
 
 class _Basic(nn.Module):
@@ -116,8 +116,8 @@ class _Basic(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.act(self.bn1(self.conv1(x)))
-        y = self.act(self.bn2(self.conv2(y)) + x)
-        return y
+        total: Tensor = self.act(self.bn2(self.conv2(y)) + x)
+        return total
 
 
 class _Module(nn.Module):
