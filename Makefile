@@ -10,7 +10,7 @@ EXTRAS := cli,onnx,tflite,export,dev
 NATIVE := $(wildcard runtimes/native/CMakeLists.txt runtimes/native/src/*)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check wheels arm arm-test arm-report clean
+.PHONY: help setup demo test check wheels arm arm-test arm-gate arm-report clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -34,6 +34,9 @@ arm: wheels ## make emulated Raspberry Pis in .arm, with Debian, the engines and
 
 arm-test: arm $(VENV)/.installed ## test there: self-tests, the suite without torch, files against x86, commands
 	$(BIN)/python .ci/arm/run_tests.py
+
+arm-gate: arm $(VENV)/.installed ## fail where two small networks take over 1 % more instructions there than recorded
+	$(BIN)/python benchmarks/arm/gate.py
 
 arm-report: arm $(VENV)/.installed ## count instructions there, ours and other engines', into docs/arm-speed.md
 	$(BIN)/pip install --quiet ai-edge-quantizer
