@@ -32,8 +32,8 @@ wheels: $(VENV)/.wheels ## build the wheels for x86-64 and ARM, 64 and 32 bit, i
 arm: wheels ## make emulated Raspberry Pis in .arm, with Debian, the engines and our wheel: .arm/pi4/python and others
 	$(BIN)/python .ci/arm/make_room.py
 
-arm-test: arm $(VENV)/.installed ## test there: self-tests, the suite without torch, files against x86, commands
-	$(BIN)/python .ci/arm/run_tests.py
+arm-test: arm $(VENV)/.installed ## test there: self-tests, files against x86, commands; FULL=1: all tests without torch, too
+	$(BIN)/python .ci/arm/run_tests.py $(if $(FULL),--full)
 
 arm-gate: arm $(VENV)/.installed ## fail where two small networks take over 1 % more instructions there than recorded
 	$(BIN)/python benchmarks/arm/gate.py

@@ -5,8 +5,8 @@ import os
 __all__ = ["EMULATED", "examples"]
 
 EMULATED = bool(os.environ.get("EDGELM_TEST_EMULATED"))
-_SHARE = 8
-_LEAST = 5
+_SHARE = 20
+_LEAST = 2
 
 
 def examples(count: int) -> int:

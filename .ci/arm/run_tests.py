@@ -25,12 +25,13 @@ from boards import BOARDS, Board
 
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
-# What differs between boards: kernels and the engines that load them. The rest is Python, and the same on all. A Pi 3
-# has the kernels of a Pi 4, which runs everything: there only what loads and finds them is tested again, beside the
-# self-test.
+# What differs between boards: kernels and the engines that load them. The rest is Python, and the same on all. An
+# emulated CPU is slow: unless --full is asked for, only what loads the library and uses it is tested there, beside the
+# self-test, which runs every kernel.
 LOADING = ("native_build", "native_refusals", "ort_glue", "tflite_glue", "threads", "zoo")
 NATIVE = (*LOADING, "native_graph", "native_kernels")
-SUITES: dict[str, tuple[str, ...]] = {"pi4": (), "pi3": LOADING, "pi5": NATIVE, "pi32": NATIVE}
+SUITES: dict[str, tuple[str, ...]] = {"pi4": (*LOADING, "runtime"), "pi5": LOADING, "pi32": LOADING}
+FULL: dict[str, tuple[str, ...]] = {"pi4": (), "pi3": LOADING, "pi5": NATIVE, "pi32": NATIVE}
 MODEL = "import edgelm.zoo; print(*edgelm.zoo.bundled())"
 WAIT = 600  # s, for the files of parity, which are the first thing to be made
 EMULATED = "emulated: times mean nothing"
@@ -81,9 +82,9 @@ def selftest(work: Work, cpu: selftests.Cpu, here: dict[str, set[str]], log: Pat
     return f"{', '.join(sorted(cpu.isas))} agree with this machine"
 
 
-def suite(work: Work, board: Board, log: Path) -> str:
-    """The tests against the installed wheel; all of them where none are chosen."""
-    files = [f"tests/test_{name}.py" for name in SUITES[board.name]]
+def suite(work: Work, board: Board, names: Sequence[str], log: Path) -> str:
+    """The tests against the installed wheel; all of them where none are named."""
+    files = [f"tests/test_{name}.py" for name in names]
     python = work.room / board.name / "python"
     options: tuple[str, ...] = ("-m", "pytest", "-rs", "-p", "no:cacheprovider", "--tb=short")
     command: list[str | Path] = [python, *options, *files]
@@ -133,12 +134,14 @@ def without_neon(work: Work, log: Path) -> str:
     return "the wheel loads and chooses scalar kernels"
 
 
-def tasks(work: Work, checksums: dict[str, set[str]], others: Sequence[selftests.Cpu]) -> list[Task]:
+def tasks(work: Work, checksums: dict[str, set[str]], others: Sequence[selftests.Cpu], full: bool) -> list[Task]:
     """All that is to be done, the longest first; `checksums` are this machine's, `others` the CPUs to compare."""
+    suites = FULL if full else SUITES
     listed = [Task("export", partial(export, work))]
     listed += [
-        Task(f"{board.name} tests", partial(suite, work, board))
-        for board in sorted(BOARDS, key=lambda board: len(SUITES[board.name]))
+        Task(f"{board.name} tests", partial(suite, work, board, suites[board.name]))
+        for board in sorted(BOARDS, key=lambda board: len(suites.get(board.name, ())))
+        if board.name in suites
     ]
     for board in BOARDS:
         suffixes = (".tflite",) if board.bits == 32 else (".onnx", ".tflite")
@@ -178,6 +181,7 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("room", type=Path, nargs="?", default=ROOT / ".arm", help="folder that make_room.py made")
+    parser.add_argument("--full", action="store_true", help="whole suites: takes half an hour and more")
     parser.add_argument("--only", metavar="WORDS", help="tasks whose name holds this, such as 'pi4 parity'")
     asked = parser.parse_args()
     build = ROOT / ".build" / "arm"
@@ -199,7 +203,7 @@ def main() -> None:
             raise TaskError("\n".join(faults))
     except TaskError as error:
         sys.exit(f"{error}\narm: failed on this machine already")
-    listed = tasks(work, selftests.checksums(own), others)
+    listed = tasks(work, selftests.checksums(own), others, asked.full)
     chosen = [task for task in listed if (asked.only or "") in task.name]
     if any("parity" in task.name for task in chosen) and listed[0] not in chosen:
         chosen.insert(0, listed[0])
