@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+pytest.importorskip("torch", reason="defining networks needs torch")
+
 import torch
 from nets import make
 from torch import Tensor, nn
