@@ -15,10 +15,8 @@ if EMULATED:
 
 # By file and name: what takes minutes on an emulated CPU and shows nothing there.
 _SLOW = {
-    (
-        "test_bench.py",
-        "test_report",
-    ): "times mean nothing under emulation; the commands of the ARM job run edgelm bench",
+    ("test_bench.py", "test_report"): "times mean nothing there; the ARM job runs edgelm bench",
+    ("test_zoo.py", "test_error_on_unseen_faces"): "hours for a hundred faces; the ARM job compares files",
 }
 
 

@@ -75,9 +75,9 @@ def test_needs_libc_alone() -> None:
 def self_test_agrees(folder: Path, *options: str) -> None:
     """Builds the self-test with these options and runs it: the kernels of a kind have one checksum."""
     output(tool("cmake"), "-S", str(SOURCE), "-B", str(folder), *options)
-    output(tool("cmake"), "--build", str(folder), "--target", "edgelm_selftest")
+    output(tool("cmake"), "--build", str(folder), "--target", "edgelm_selftest", "--parallel", "2")
     checksums = defaultdict(set)
-    for line in output(str(folder / "edgelm_selftest"), "60").splitlines():
+    for line in output(str(folder / "edgelm_selftest"), "20").splitlines():
         if found := re.fullmatch(r"(\w+) (\w+) ok (\w{8})", line):
             checksums[found[1]].add(found[3])
     assert {kind: len(values) for kind, values in checksums.items() if kind in KINDS} == dict.fromkeys(KINDS, 1)
@@ -91,14 +91,13 @@ def test_self_test_passes_under_sanitizers(tmp_path: Path) -> None:
     self_test_agrees(tmp_path, "-DCMAKE_BUILD_TYPE=Debug", f"-DCMAKE_C_FLAGS={flags}")
 
 
-@pytest.mark.parametrize("isa", ["AVX512", "NEON"])
-def test_self_test_passes_emulated(tmp_path: Path, isa: str) -> None:
+def test_self_test_passes_with_emulated_avx512(tmp_path: Path) -> None:
     if not SOURCE.is_dir():
         pytest.skip("the sources of the native library are not beside these tests")
     if platform.machine() not in ("x86_64", "AMD64") or not Path("/usr/include/simde").is_dir():
         pytest.skip("the emulation is built on x86 with SIMDe (Debian: libsimde-dev)")
     tool("cc")
-    self_test_agrees(tmp_path, f"-DEDGELM_EMULATE_{isa}=ON", "-DEDGELM_WERROR=OFF", "-DCMAKE_C_FLAGS=-O1")
+    self_test_agrees(tmp_path, "-DEDGELM_EMULATE_AVX512=ON", "-DEDGELM_WERROR=OFF", "-DCMAKE_C_FLAGS=-O1")
 
 
 def test_sources_are_short() -> None:
