@@ -135,12 +135,14 @@ class WeightQuantizer:
         name: as in `QuantScheme.weights`.
         bits: of one packed weight.
         formula: what it computes, for tables and docs.
+        scaled: whether filters have scales.
         quantize: (O, I, kh, kw) -> levels of the same shape in {-1, 0, +1} and a scale (O,) or None; differentiable.
     """
 
     name: str
     bits: int
     formula: str
+    scaled: bool
     quantize: Callable[[Tensor], tuple[Tensor, Tensor | None]]
 
 
@@ -170,9 +172,9 @@ def _register(quantizer: WeightQuantizer) -> None:
     _QUANTIZERS[quantizer.name] = quantizer
 
 
-_register(WeightQuantizer("bw", 1, "sign(w)", _binary))
-_register(WeightQuantizer("bwa", 1, "sign(w) * mean|w|", _binary_alpha))
-_register(WeightQuantizer("tw", 2, "+1 above 0.7 mean|w|, -1 below its negative, else 0", _ternary))
+_register(WeightQuantizer("bw", 1, "sign(w)", False, _binary))
+_register(WeightQuantizer("bwa", 1, "sign(w) * mean|w|", True, _binary_alpha))
+_register(WeightQuantizer("tw", 2, "+1 above 0.7 mean|w|, -1 below its negative, else 0", False, _ternary))
 
 
 def weight_quantizers() -> tuple[str, ...]:

@@ -25,6 +25,7 @@ __all__ = [
     "families",
     "get_family",
     "model_names",
+    "networks",
     "register_family",
     "register_network",
     "resolve",
@@ -99,6 +100,11 @@ def get_family(name: str) -> Family:
     if name not in _FAMILIES:
         raise UsageError(f"no network family {name!r}; known are {', '.join(_FAMILIES)}")
     return _FAMILIES[name]
+
+
+def networks() -> tuple[Entry, ...]:
+    """Every registered network, not quantized, with as many landmarks as it has when nothing else is asked for."""
+    return tuple(Entry(name, family, config, SCHEMES[""]) for name, (family, config) in _NETWORKS.items())
 
 
 def model_names() -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from edgelm.errors import ModelFileError
 
-__all__ = ["OnnxFile", "read_onnx"]
+__all__ = ["OnnxFile", "damaged_onnx", "fields", "message", "read_onnx"]
 
 # Field numbers of ModelProto, GraphProto, TensorProto, OperatorSetIdProto and StringStringEntryProto.
 _MODEL_GRAPH, _MODEL_OPSET, _MODEL_METADATA = 7, 8, 14
@@ -45,26 +45,27 @@ def read_onnx(data: bytes) -> OnnxFile:
     domains: set[str] = set()
     graphs = 0
     weights_bytes = 0
-    for number, value in _fields(memoryview(data)):
+    for number, value in fields(memoryview(data)):
         if number == _MODEL_OPSET:
             domains.add(bytes(_last(value, _OPSET_DOMAIN)).decode(errors="replace"))
         elif number == _MODEL_METADATA:
             metadata[bytes(_last(value, _ENTRY_KEY)).decode(errors="replace")] = bytes(_last(value, _ENTRY_VALUE))
         elif number == _MODEL_GRAPH:
             graphs += 1
-            weights_bytes += sum(_tensor_bytes(t) for n, t in _fields(_message(value)) if n == _GRAPH_INITIALIZER)
+            weights_bytes += sum(_tensor_bytes(t) for n, t in fields(message(value)) if n == _GRAPH_INITIALIZER)
     if graphs != 1 or not domains:
-        raise _damaged("no graph")
+        raise damaged_onnx("no graph")
     return OnnxFile(metadata, frozenset(domains), weights_bytes)
 
 
-def _damaged(what: str) -> ModelFileError:
+def damaged_onnx(what: str) -> ModelFileError:
+    """The error about a file that is not what it should be."""
     return ModelFileError(f"the file is damaged or not ONNX ({what}); copy it or export it again")
 
 
 def _tensor_bytes(tensor: int | memoryview) -> int:
     total = 0
-    for number, value in _fields(_message(tensor)):
+    for number, value in fields(message(tensor)):
         if number == _TENSOR_EXTERNAL:
             raise ModelFileError(
                 "the ONNX file keeps weights in other files; edgelm's are whole, export the model again"
@@ -74,22 +75,23 @@ def _tensor_bytes(tensor: int | memoryview) -> int:
     return total
 
 
-def _last(message: int | memoryview, wanted: int) -> memoryview:
+def _last(entry: int | memoryview, wanted: int) -> memoryview:
     """A text field of a message; of several the last counts."""
     found = memoryview(b"")
-    for number, value in _fields(_message(message)):
+    for number, value in fields(message(entry)):
         if number == wanted:
-            found = _message(value)
+            found = message(value)
     return found
 
 
-def _message(value: int | memoryview) -> memoryview:
+def message(value: int | memoryview) -> memoryview:
+    """The bytes of a field that holds a message, text or raw data."""
     if isinstance(value, int):
-        raise _damaged("a number where a message is expected")
+        raise damaged_onnx("a number where a message is expected")
     return value
 
 
-def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+def fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
     """(number, value) of every field; numbers of fixed size are given as 0, since nobody asks for them."""
     at = 0
     while at < len(data):
@@ -100,9 +102,9 @@ def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
         elif key & 7 == _BYTES:
             size, at = _varint(data, at)
         elif not size:
-            raise _damaged(f"a field of kind {key & 7} at byte {at}")
+            raise damaged_onnx(f"a field of kind {key & 7} at byte {at}")
         if at + size > len(data):
-            raise _damaged(f"{size} bytes at byte {at} of {len(data)}")
+            raise damaged_onnx(f"{size} bytes at byte {at} of {len(data)}")
         yield key >> 3, data[at : at + size] if key & 7 == _BYTES else value
         at += size
 
@@ -116,4 +118,4 @@ def _varint(data: memoryview, at: int) -> tuple[int, int]:
         value |= (data[at + i] & 0x7F) << (7 * i)
         if data[at + i] < 0x80:
             return value, at + i + 1
-    raise _damaged(f"an endless number at byte {at}")
+    raise damaged_onnx(f"an endless number at byte {at}")

@@ -15,7 +15,7 @@ from edgelm.errors import ModelFileError
 from edgelm.runtimes.flatbuffer import FlatBuffer, damaged
 from edgelm.runtimes.tflite_schema import BUILTINS, CUSTOM, DTYPES, IDENTIFIER, ITEM_BYTES, SCHEMA_VERSION, TABLES
 
-__all__ = ["TensorInfo", "TfliteFile", "verify_tflite"]
+__all__ = ["OperatorInfo", "TensorInfo", "TfliteFile", "verify_tflite"]
 
 _MAX_ELEMENTS = 1 << 28
 _MAX_RANK = 5
@@ -32,6 +32,16 @@ class TensorInfo:
 
 
 @dataclass(frozen=True)
+class OperatorInfo:
+    """An operator: the builtin's or custom op's name, what it reads (None: left out) and makes, custom options."""
+
+    name: str
+    inputs: tuple[TensorInfo | None, ...]
+    outputs: tuple[TensorInfo, ...]
+    custom_options: bytes | memoryview = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True)
 class TfliteFile:
     """What a verified file says about itself.
 
@@ -41,6 +51,7 @@ class TfliteFile:
         metadata: name -> bytes, views of the file: a hostile one may list a buffer a thousand times.
         custom_ops: names of the custom operators that it needs.
         weights_bytes: bytes of all constants, as stored.
+        operators: in the order in which they run.
     """
 
     inputs: tuple[TensorInfo, ...]
@@ -48,6 +59,7 @@ class TfliteFile:
     metadata: Mapping[str, bytes | memoryview]
     custom_ops: frozenset[str]
     weights_bytes: int
+    operators: tuple[OperatorInfo, ...]
 
 
 def verify_tflite(data: bytes) -> TfliteFile:
@@ -67,21 +79,27 @@ def verify_tflite(data: bytes) -> TfliteFile:
     tensors = [_tensor(tensor, buffers) for tensor in graph["tensors"]]
     stored = {i: t["buffer"] for i, t in enumerate(graph["tensors"]) if len(tensors[i].data)}
     codes = [_operator_code(code) for code in model["operator_codes"]]
-    custom_ops = set()
-    for operator in graph["operators"]:
-        name = _pick(codes, operator["opcode_index"], "operator code")
+    names = [_pick(codes, operator["opcode_index"], "operator code") for operator in graph["operators"]]
+    for operator, name in zip(graph["operators"], names, strict=True):
         _check_options(file, operator, name)
         if name in BUILTINS:
             _check_inputs(name, operator["inputs"], tensors)
-        else:
-            custom_ops.add(name)
     _check_order(graph, len(tensors), stored)
     return TfliteFile(
         inputs=tuple(tensors[i] for i in graph["inputs"]),
         outputs=tuple(tensors[i] for i in graph["outputs"]),
         metadata={e["name"]: _pick(buffers, e["buffer"], "metadata buffer") for e in model["metadata"]},
-        custom_ops=frozenset(custom_ops),
+        custom_ops=frozenset(names) - BUILTINS.keys(),
         weights_bytes=sum(len(buffers[buffer]) for buffer in set(stored.values())),
+        operators=tuple(
+            OperatorInfo(
+                name,
+                tuple(None if i < 0 else tensors[i] for i in operator["inputs"]),
+                tuple(tensors[i] for i in operator["outputs"]),
+                operator["custom_options"],
+            )
+            for operator, name in zip(graph["operators"], names, strict=True)
+        ),
     )
 
 

@@ -1,5 +1,6 @@
 """`edgelm models`, `new`, `import` and `pack`: names and checkpoint files. They need torch."""
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated
 
@@ -18,14 +19,30 @@ InputSize = Annotated[
 Output = Annotated[Path, typer.Option("--output", "-o", help="The checkpoint to write (.pt).")]
 
 
-def models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """List the networks that `new` and `train` know by name."""
-    from edgelm.models.registry import model_names
+def models(
+    landmarks: Annotated[int, typer.Option(min=1, help="Landmarks that the figures are of.")] = 68,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the networks that `new` and `train` know by name, with their sizes."""
+    from edgelm.models.catalogue import PACKED, catalogue
+    from edgelm.models.registry import SCHEMES, model_names
 
+    rows = catalogue(landmarks)
     if as_json:
-        print_json({"models": list(model_names())})
-    else:
-        typer.echo("\n".join(model_names()))
+        print_json({"models": list(model_names()), "networks": [dataclasses.asdict(row) for row in rows]})
+        return
+    width = max(len(row.network) for row in rows)
+    typer.echo(
+        f"{'network':<{width}}  {'family':<10} {'input':>7} {'parameters':>12} {'GMAC':>7} {'float':>9} {'1 bit':>9}"
+    )
+    for row in rows:
+        typer.echo(
+            f"{row.network:<{width}}  {row.family:<10} {row.input:>7} {row.parameters:>12,} {row.macs / 1e9:>7.2f} "
+            f"{row.float_bytes / 1e6:>6.2f} MB {row.packed_bytes / 1e6:>6.2f} MB"
+        )
+    suffixes = ", ".join(suffix for suffix in SCHEMES if suffix)
+    typer.echo(f"with {landmarks} landmarks; 1 bit: as with -{PACKED}, weights packed and the rest float32")
+    typer.echo(f"each as it is (float) or with {suffixes}: for example cunet8-bw")
 
 
 def new(
