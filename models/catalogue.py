@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
-from edgelm.models.count import conv_weights, macs, packed_size
+from edgelm.models.count import conv_weights, macs
+from edgelm.models.packed_size import packed_size
 from edgelm.models.registry import SCHEMES, Entry, networks
 
 __all__ = ["PACKED", "Row", "catalogue", "row"]
