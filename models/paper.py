@@ -1,9 +1,9 @@
 """What the papers print about their networks, and the exact counts of ours: one row for each registered network.
 
-The exact counts are the project's own specification; the printed ones are held to a tolerance, for papers round, and
-where ours is outside it the row says why. "Counted" says what a paper's figure counts: most papers count the weights of
-convolutions (no biases, no BatchNorm), HRNet's counts all parameters. A MAC is one multiplication with its addition;
-HRNet's "GFLOPs" are MACs / 2^30.
+The exact counts are the project's own specification. Printed ones are held to a tolerance, for papers round; where ours
+is outside it, `why` says what is known. Most papers count the weights of convolutions (no biases, no BatchNorms);
+HRNet's counts all parameters. A MAC is one multiplication with its addition, in convolutions; HRNet's "GFLOPs" are
+MACs / 2^30.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,9 @@ from typing import Literal
 
 from edgelm.errors import UsageError
 
-__all__ = ["PAPER", "PaperRow", "add_rows"]
+__all__ = ["PAPER", "PaperRow"]
+
+Counted = Literal["convolutions", "parameters"]
 
 
 @dataclass(frozen=True)
@@ -22,34 +24,54 @@ class PaperRow:
     Attributes:
         network: as registered.
         classes: landmarks that the figures hold for.
-        size: (H, W) px of the input that the MACs hold for.
-        counted: what `count` and `printed` count.
-        count: exactly, of our network.
-        macs: multiply-accumulates, exactly.
-        printed: millions, as the paper prints them, None where it does not.
+        count: of the convolutions' weights or all parameters, exactly.
+        gmacs: multiply-accumulates / 10^9 at the authors' input, to the digits that are given.
+        printed: millions, as the paper prints them; None where it does not.
         tolerance: allowed |count - printed| in millions.
-        why: where they differ: the reason, or that there is none known.
+        counted: what `count` and `printed` count.
+        printed_mb: size of the quantized network as the paper or its release has it, MB; None where there is none.
+        why: what is known where figures differ.
     """
 
     network: str
     classes: int
-    size: tuple[int, int]
-    counted: Literal["convolutions", "parameters"]
     count: int
-    macs: int
+    gmacs: float
     printed: float | None = None
     tolerance: float = 0.06
+    counted: Counted = "convolutions"
+    printed_mb: float | None = None
     why: str = ""
 
 
-_ROWS: dict[str, PaperRow] = {}
-PAPER: Mapping[str, PaperRow] = _ROWS
-"""Row by network."""
+_BITS = "the paper counts the bits alone; scales, BatchNorms and real layers are to be stored, too"
+_ROWS = (
+    PaperRow("cunet2", 16, 1_898_880, 2.757, 1.9),
+    PaperRow("cunet4", 16, 3_901_824, 5.451, 3.9),
+    PaperRow("cunet8", 16, 7_907_712, 10.840, 7.9),
+    PaperRow("cunet16", 16, 15_919_488, 21.617, 15.9, printed_mb=2.0, why=_BITS),
+    PaperRow("cunet2-m64n16", 16, 480_448, 0.770, 0.5),
+    PaperRow("cunet2-m128n16", 16, 1_080_704, 1.753, 1.0, 0.09, why="printed as 1.0"),
+    PaperRow("cunet2-m128n24", 16, 1_446_016, 2.202, 1.4),
+    PaperRow("cunet2-m192n24", 16, 2_414_400, 3.700, 2.4),
+    PaperRow("cunet2-m192n32", 16, 2_940_480, 4.347, 2.9),
+    PaperRow("hrnet_w32", 17, 28_536_113, 7.645, 28.5, 0.05, "parameters"),
+    PaperRow("hrnet_w48", 17, 63_595_745, 15.692, 63.6, 0.05, "parameters"),
+    PaperRow(
+        "hrnetv2_w18", 68, 9_654_398, 4.660, 9.3, 0.36, "parameters",
+        why="9.3 M is the size with the head of V1 (9,319,184); the released network has the head of V2",
+    ),
+)  # fmt: skip
 
 
-def add_rows(*rows: PaperRow) -> None:
-    """Make rows known; a second one of a network raises UsageError."""
+def _by_network(rows: tuple[PaperRow, ...]) -> Mapping[str, PaperRow]:
+    found: dict[str, PaperRow] = {}
     for row in rows:
-        if row.network in _ROWS:
-            raise UsageError(f"the network {row.network!r} has a row already")
-        _ROWS[row.network] = row
+        if row.network in found:
+            raise UsageError(f"the network {row.network!r} has two rows")
+        found[row.network] = row
+    return found
+
+
+PAPER: Mapping[str, PaperRow] = _by_network(_ROWS)
+"""Row by network."""
