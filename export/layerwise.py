@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgelm.bits import pack_weights
-from edgelm.export.nodes import is_packed, operand
+from edgelm.export.nodes import FIRST_X, is_packed, operand
 from edgelm.models.evaluate import network_runner
 from edgelm.models.quant_conv import QuantConv2d
 from edgelm.runtimes.native import library_path
@@ -55,13 +55,23 @@ class LayerCheck:
 
 
 def cut(model: ir.Model) -> ir.Model:
-    """A copy of the graph with every QuantConv2d's output exposed, and its readers fed from an input of its name."""
+    """A copy of the graph with every QuantConv2d's output exposed, and its readers fed from an input of its name.
+
+    A residual is added behind the cut, for torch's layer has none.
+    """
     copy = ir.from_proto(ir.to_proto(model))
     for node in [n for n in copy.graph if is_packed(n)]:
         made = node.outputs[0]
         fed = ir.Value(name=f"{node.name}.fed", shape=made.shape, type=made.type)
+        total, residual = fed, node.inputs[FIRST_X - 1]
+        if residual is not None:
+            node.replace_input_with(FIRST_X - 1, None)
+            add = ir.node("Add", [fed, residual])
+            total = add.outputs[0]
+            total.name, total.shape, total.type = f"{node.name}.sum", made.shape, made.type
+            copy.graph.insert_after(node, add)
         for reader, index in made.uses():
-            reader.replace_input_with(index, fed)
+            reader.replace_input_with(index, total)
         made.name = f"{node.name}.made"
         copy.graph.inputs.append(fed)
         copy.graph.outputs.append(made)
