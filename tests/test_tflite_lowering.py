@@ -103,6 +103,53 @@ def test_relu_does_not_hide_its_input(body: str) -> None:
     same(f"({shape} x) => ({shape} y, {shape} c) {{ {body} y = Relu (c) }}", X, **constants)
 
 
+@pytest.mark.parametrize(
+    ("options", "padded"),
+    [("pads = [1, 1, 1, 1]", False), ("strides = [2, 2], pads = [1, 1, 1, 1]", True), ("dilations = [2, 1]", False)],
+)
+@pytest.mark.parametrize("relu", [False, True])
+def test_depthwise_conv(options: str, padded: bool, relu: bool) -> None:
+    tail = "c = Conv <group = 3, {}> (x, w, b) y = Relu (c)" if relu else "y = Conv <group = 3, {}> (x, w)"
+    file = same(
+        f"(float[1,3,12,14] x) => (float[1,3,h,w] y) {{ {tail.format(options)} }}",
+        X,
+        w=normal(3, 1, 3, 3, seed=1),
+        b=normal(3, seed=2),
+    )
+    assert operators(file) == ["PAD"] * padded + ["DEPTHWISE_CONV_2D"]
+
+
+@pytest.mark.parametrize("side", [2, 3])
+@pytest.mark.parametrize("relu", [False, True])
+def test_conv_transpose(side: int, relu: bool) -> None:
+    call = f"ConvTranspose <strides = [{side}, {side}]> (x, w{', b' if relu else ''})"
+    file = same(
+        f"(float[1,3,12,14] x) => (float[1,5,h,w] y) {{ {f'c = {call} y = Relu (c)' if relu else f'y = {call}'} }}",
+        X,
+        w=normal(3, 5, side, side, seed=1),
+        b=normal(5, seed=2),
+    )
+    assert operators(file) == ["CONV_2D", "DEPTH_TO_SPACE"]
+
+
+def test_arithmetic() -> None:
+    """Of maps of one size, of one with another's channels or pixels alone, and with constants of each kind."""
+    text = """(float[1,3,12,14] x, float[1,3,1,1] z) => (float[1,3,12,14] y) {
+        a = Mul (x, z) b = Sub (a, c) c0 = Mul (b, s) d = Add (channel, c0) e = Sub (d, x) f = Mul (e, e)
+        y = Add (f, full) }"""
+    file = same(
+        text, X, normal(1, 3, 1, 1, seed=4), c=normal(1, 3, 1, 1), s=np.array(0.5, np.float32),
+        channel=normal(3, 1, 1), full=normal(1, 3, 12, 14),
+    )  # fmt: skip
+    assert operators(file) == ["MUL", "SUB", "MUL", "ADD", "SUB", "MUL", "ADD"]
+
+
+def test_functions() -> None:
+    body = "a = Tanh (x) b = Sin (a) c = Cos (x) d = Sigmoid (c) y = Mul (b, d)"
+    file = same(f"(float[1,3,12,14] x) => (float[1,3,12,14] y) {{ {body} }}", X)
+    assert operators(file) == ["TANH", "SIN", "COS", "LOGISTIC", "MUL"]
+
+
 @pytest.mark.parametrize("options", ["kernel_shape = [2, 2], strides = [2, 2]", "kernel_shape = [3, 2]"])
 def test_max_pool(options: str) -> None:
     same(f"(float[1,3,12,14] x) => (float[1,3,h,w] y) {{ y = MaxPool <{options}> (x) }}", X, tolerance=0)
@@ -231,10 +278,14 @@ SQUARE = "(float[1,3,12,14] x) => (float[1,3,12,14] y)"
 @pytest.mark.parametrize(
     ("body", "match"),
     [
-        ("y = Tanh (x)", "Tanh cannot be written as TFLite; known are Conv, "),
+        ("y = Elu (x)", "Elu cannot be written as TFLite; known are Conv, "),
         ("y = edgelm.canonical.QuantConv2d (x, x, x)", "edgelm.canonical::QuantConv2d cannot"),
         ("y = edgelm.Other (x)", "edgelm::Other cannot"),
-        ("y = Conv <group = 3> (x, d)", r"group=3 cannot .*, only 1"),
+        ("y = Conv <group = 3> (x, d)", "group=3 from 3 to 6 channels cannot .* or as many as"),
+        ("y = ConvTranspose <strides = [1, 1]> (x, t)", r"strides=.*1, 1.* only \(2, 2\)"),
+        ("y = ConvTranspose <strides = [2, 2], pads = [0, 0, 1, 1]> (x, t)", "pads"),
+        ("y = ConvTranspose <strides = [2, 2], output_padding = [1, 1]> (x, t)", "output_padding"),
+        ("y = Mul (x, five)", "of 4 axes"),
         ('y = Conv <auto_pad = "SAME_UPPER"> (x, w)', "auto_pad"),
         ("y = Concat <axis = 2> (x, x)", "axis=2"),
         ("y = MaxPool <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (x)", "pads"),
@@ -258,7 +309,8 @@ SQUARE = "(float[1,3,12,14] x) => (float[1,3,12,14] y)"
 )
 def test_unknown_forms_are_refused(body: str, match: str) -> None:
     constants = {
-        "w": normal(3, 3, 1, 1), "d": normal(3, 1, 1, 1),
+        "w": normal(3, 3, 1, 1), "d": normal(6, 1, 1, 1),
+        "t": normal(3, 5, 2, 2), "five": normal(1, 1, 1, 1, 1),
         "two": np.array([1, 1, 2, 2], np.float32), "odd": np.array([1, 1, 1.5, 1.5], np.float32),
     }  # fmt: skip
     shape = "float[1,3,24,28] y" if '"", two' in body else "float[1,3,18,21] y" if "odd" in body else "float[1,3,h,w] y"
