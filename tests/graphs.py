@@ -37,9 +37,9 @@ SPEC = default_spec(probe_entry("bw"), SIZE)
 """Any description; these graphs are no landmark networks."""
 
 
-def graph(text: str, *, opset: int = 18, **constants: Array) -> ir.Model:
+def graph(text: str, **constants: Array) -> ir.Model:
     """The graph `text`, such as "(float[N,3,8,8] x) => (float[N,3,8,8] y) { y = Relu (x) }", with its constants."""
-    header = f'<ir_version: 8, opset_import: ["" : {opset}, "edgelm" : 1, "edgelm.canonical" : 1]>'
+    header = '<ir_version: 8, opset_import: ["" : 18, "edgelm" : 1, "edgelm.canonical" : 1]>'
     proto = onnx.parser.parse_model(f"{header} g {text}")
     proto.graph.initializer.extend(numpy_helper.from_array(values, name) for name, values in constants.items())
     return ir.from_proto(onnx.shape_inference.infer_shapes(proto))
