@@ -178,8 +178,8 @@ def export(
         done("write", f"{path.name}, {_ops(whole_graph, portable)}, {_share(float_bytes, data, grids)}", len(data))
         layers = whole = loss = None
         if verify:
-            layers = compare_layers(twin, graph, lambda part: _write(part, spec, target, portable), target, spec)
-            with Runtime(temporary) as runtime:
+            with Runtime(temporary) as runtime:  # first, since its words tell what an engine lacks
+                layers = compare_layers(twin, graph, lambda part: _write(part, spec, target, portable), target, spec)
                 whole = compare_end_to_end(twin, runtime.infer, spec, images)
                 loss = measure_loss(model, runtime.infer, spec, images) if grids else None
             _judge(layers, whole, loss)

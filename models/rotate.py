@@ -21,11 +21,6 @@ class Rotate(nn.Module):
         epsilon: of BatchNorm.
     """
 
-    turn: Tensor
-    keep: Tensor
-    identity: Tensor
-    zero: Tensor
-
     def __init__(self, side: int, epsilon: float = 2e-5) -> None:
         super().__init__()
         self.side = side
@@ -37,13 +32,6 @@ class Rotate(nn.Module):
         )  # fmt: skip
         for parameter in self.last.parameters():
             nn.init.zeros_(parameter)  # a new network leaves its images as they are
-        from_middle = torch.arange(side) - (side - 1) / 2
-        y, x = torch.meshgrid(from_middle, from_middle, indexing="ij")
-        for name, value in (
-            ("keep", torch.stack([y, x])[None]), ("turn", torch.stack([-x, y])[None]),
-            ("identity", torch.eye(3)[:, :, None, None]), ("zero", torch.zeros(3)),
-        ):  # fmt: skip
-            self.register_buffer(name, value, persistent=False)
 
     def angle(self, x: Tensor) -> Tensor:
         """Images (N, 3, side, side) -> radians (N, 1, 1, 1), within 0.5 of zero."""
@@ -58,5 +46,10 @@ class Rotate(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, side, side) -> the same; a pixel at (x, y) from the middle is read at that place turned."""
         angle = self.angle(x)
-        offset = angle.cos() * self.keep + angle.sin() * self.turn - self.keep
-        return deform_conv2d(x, offset, self.identity, self.zero, 0)
+        # Not buffers: a network that is read from a file gets no values for what is not in it.
+        from_middle = torch.arange(self.side, dtype=x.dtype, device=x.device) - (self.side - 1) / 2
+        down, right = torch.meshgrid(from_middle, from_middle, indexing="ij")
+        keep, turn = torch.stack([down, right])[None], torch.stack([-right, down])[None]
+        offset = angle.cos() * keep + angle.sin() * turn - keep
+        identity = torch.eye(3, dtype=x.dtype, device=x.device)[:, :, None, None]
+        return deform_conv2d(x, offset, identity, x.new_zeros(3), 0)

@@ -32,8 +32,8 @@ static const struct {
 enum { COUNT = sizeof ranges / sizeof ranges[0], MOST_TAPS = 1 << 16, MOST_SIDE = 1 << 16 };
 _Static_assert(sizeof(edgelm_deform_attrs) == COUNT * sizeof(int32_t), "one range for each attribute");
 
-/* Half of a small core's second cache: weights pass by once for each tile. */
-static const size_t tile_bytes = (size_t)1 << 18;
+/* All weights pass by once for each tile; with larger ones that cost no less, with smaller ones more. */
+static const size_t tile_bytes = (size_t)1 << 19;
 
 struct edgelm_deform {
   edgelm_deform_attrs attrs;
