@@ -90,8 +90,9 @@ class Parts(nn.Module):
         make = Layers(scheme)
         self.enter = nn.Conv2d(3, 16, 1)
         self.blocks = nn.Sequential(block("cab", make, 16, 16), block("inception", make, 16, 16))
-        self.triangle = topology("sat", make, "hpm", 2, 16)
-        self.enlarge, self.gate, self.across = self.triangle.up["2_2"], self.triangle.gate["1_2"], make.depthwise(16)
+        whole = topology("sat", make, "hpm", 2, 16)
+        self.enlarge, self.gate = whole.get_submodule("up.2_2"), whole.get_submodule("gate.1_2")
+        self.across = make.depthwise(16)
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
         """(N, 3, H, W) -> [(N, 16, H, W)]."""
@@ -104,7 +105,6 @@ def test_other_parts_agree(checkpoint: Path) -> None:
     pytest.importorskip("onnxruntime")
     pytest.importorskip("ai_edge_litert")
     model = Parts(SCHEMES["-bwa"])
-    del model.triangle
     randomize(model, 32, 0)
     graph = simplify(capture(freeze(model), load_checkpoint(checkpoint).spec))
     pipeline._fuse(graph, ExportOptions())
