@@ -19,7 +19,7 @@ import numpy.typing as npt
 from edgelm import geometry
 from edgelm.spec import Decode, ModelSpec, Score
 
-__all__ = ["decidable", "decode", "to_crop", "to_image"]
+__all__ = ["decidable", "decode", "to_crop", "to_image", "to_map"]
 
 Array = npt.NDArray[Any]
 
@@ -106,6 +106,17 @@ def to_crop(uv: Array, spec: ModelSpec) -> Array:
         return (uv.astype(np.float64) + 0.5) * (size / _RESIZED) - 0.5
     scale: Array = size / np.array([spec.heatmap_width, spec.heatmap_height])
     return uv * scale
+
+
+def to_map(xy: Array, spec: ModelSpec) -> Array:
+    """Crop coordinates (N, K, 2) -> heatmap coordinates (N, K, 2) float64 by area: cell i covers [i, i + 1).
+
+    What a network is to be taught: the middle of cell i lies where the rule says that a peak there is.
+    """
+    size = np.array([spec.input.width, spec.input.height], np.float64)
+    scale: Array = np.array([spec.heatmap_width, spec.heatmap_height]) / size
+    before, after = {"center": (0.0, 0.0), "index": (0.0, 0.5), "resize_argmax": (0.5, 0.0)}[spec.decode]
+    return (np.asarray(xy, np.float64) + before) * scale + after
 
 
 def to_image(uv: Array, matrix: Array, spec: ModelSpec) -> Array:

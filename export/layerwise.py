@@ -5,6 +5,7 @@ apart; end to end that tells little. Cut behind each QuantConv2d the graph is as
 node's readers take torch's values instead of its own, which the engine returns for comparison.
 """
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgelm.bits import pack_weights
-from edgelm.export.nodes import is_packed, operand
+from edgelm.export.nodes import FIRST_X, is_packed, operand
 from edgelm.models.evaluate import network_runner
 from edgelm.models.quant_conv import QuantConv2d
 from edgelm.runtimes.native import library_path
@@ -33,6 +34,10 @@ Write = Callable[[ir.Model], bytes]
 
 _FLOAT_LIMIT = 1e-5
 """Allowed RMS error over RMS value: float sums of up to some thousand terms in another order."""
+_NOISE = 10.0
+"""The same in units of what rounding alone does, where that is more."""
+_ROUNDING = 1e-6
+"""Relative change of an input that stands for rounding elsewhere."""
 _LEVEL_LIMIT = 1e-2
 """The same where activations are quantized: a BatchNorm rounds otherwise in torch, which turns a few levels."""
 
@@ -55,13 +60,23 @@ class LayerCheck:
 
 
 def cut(model: ir.Model) -> ir.Model:
-    """A copy of the graph with every QuantConv2d's output exposed, and its readers fed from an input of its name."""
+    """A copy of the graph with every QuantConv2d's output exposed, and its readers fed from an input of its name.
+
+    A residual is added behind the cut, for torch's layer has none.
+    """
     copy = ir.from_proto(ir.to_proto(model))
     for node in [n for n in copy.graph if is_packed(n)]:
         made = node.outputs[0]
         fed = ir.Value(name=f"{node.name}.fed", shape=made.shape, type=made.type)
+        total, residual = fed, node.inputs[FIRST_X - 1]
+        if residual is not None:
+            node.replace_input_with(FIRST_X - 1, None)
+            add = ir.node("Add", [fed, residual])
+            total = add.outputs[0]
+            total.name, total.shape, total.type = f"{node.name}.sum", made.shape, made.type
+            copy.graph.insert_after(node, add)
         for reader, index in made.uses():
-            reader.replace_input_with(index, fed)
+            reader.replace_input_with(index, total)
         made.name = f"{node.name}.made"
         copy.graph.inputs.append(fed)
         copy.graph.outputs.append(made)
@@ -88,15 +103,48 @@ def compare_layers(model: nn.Module, graph: ir.Model, write: Write, target: str,
     expected = {**{f"{name}.made": outputs[name] for name in named}, "heatmaps": heatmaps}
     if not named:
         del expected["heatmaps"]  # nothing was cut: they are as deep as the network, and the end-to-end look is theirs
-    limit = _FLOAT_LIMIT if spec.activation_bits == 32 and not spec.options.lossy else _LEVEL_LIMIT
+    whole = spec.activation_bits == 32 and not spec.options.lossy
+    limits = dict.fromkeys(expected, _FLOAT_LIMIT if whole else _LEVEL_LIMIT)
+    if whole:
+        noise = _noise(model, x, outputs, heatmaps)
+        limits = {n: max(limit, _NOISE * noise[n.removesuffix(".made")]) for n, limit in limits.items()}
     worst, exact, diverging = 0.0, 0, _wrong_weights(model, graph)
     for name, values in expected.items():
+        limit = limits[name]
         error = _relative_rms(found[name], values)
         worst = max(worst, error)
         exact += bool((found[name] == values).all())
         if diverging is None and not error <= limit:  # so that NaN diverges
             diverging = name.removesuffix(".made")
     return LayerCheck(len(expected), worst, exact, diverging)
+
+
+def _noise(model: nn.Module, x: Floats, outputs: Mapping[str, Floats], heatmaps: Floats) -> dict[str, float]:
+    """What rounding alone changes in each layer, as a share of its RMS value, where the graph is cut as `cut` does.
+
+    Torch computes in float64, and on inputs changed by a rounding. Between two cuts lie some layers at most, but before
+    the first of them may lie a network that finds a rotation.
+    """
+    found: dict[str, float] = {}
+
+    def note(name: str, values: NDArray[Any], exact: Floats) -> None:
+        found[name] = max(found.get(name, 0.0), _relative_rms(values, exact))
+
+    def force(module: nn.Module, _: Any, output: Tensor) -> Tensor:
+        assert isinstance(module, QuantConv2d)
+        note(module.layer, output.numpy(), outputs[module.layer])
+        return torch.from_numpy(outputs[module.layer]).to(output.dtype)
+
+    trials = [(model, x * np.float32(1 + change)) for change in (_ROUNDING, -_ROUNDING)]
+    for network, image in (*trials, (copy.deepcopy(model).double(), x.astype(np.float64))):
+        hooks = [m.register_forward_hook(force) for m in network.modules() if isinstance(m, QuantConv2d)]
+        try:
+            with torch.no_grad():
+                note("heatmaps", network(torch.from_numpy(image).permute(0, 3, 1, 2))[-1].numpy(), heatmaps)
+        finally:
+            for hook in hooks:
+                hook.remove()
+    return found
 
 
 def _wrong_weights(model: nn.Module, graph: ir.Model) -> str | None:
@@ -112,7 +160,7 @@ def _wrong_weights(model: nn.Module, graph: ir.Model) -> str | None:
     return None
 
 
-def _relative_rms(found: Floats, expected: Floats) -> float:
+def _relative_rms(found: NDArray[Any], expected: Floats) -> float:
     difference = np.sqrt(np.mean((found.astype(np.float64) - expected) ** 2))
     return float(difference / max(float(np.sqrt(np.mean(expected.astype(np.float64) ** 2))), 1e-30))
 

@@ -2,7 +2,8 @@
 
 The ONNX node, the TFLite custom options, the C struct `edgelm_qconv_attrs`, the table in docs/ops.md and the tests
 derive from these records. This module needs numpy alone; the graph passes that make such nodes live beside it, and what
-a QuantGraph computes, a program of convolutions, is in `edgelm.export.quant_graph`.
+a QuantGraph computes, a program of convolutions, is in `edgelm.export.quant_graph`. DeformConv2d's is in
+`edgelm.export.deform`.
 
 N = batch, C = input channels, O = output channels, H, W = input height and width, OH, OW = output height and width.
 """
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from edgelm.bits import WEIGHT_BITS, unpack_weights
 from edgelm.errors import UsageError
+from edgelm.export.deform import DEFORM_CONV
 from edgelm.export.record import DOMAIN, Attribute, Input, OpRecord, Rule
 
 __all__ = [
@@ -215,7 +217,7 @@ def quant_conv_reference(
 def documentation() -> str:
     """All records as a page of documentation."""
     head = f"# Operators of the domain `{DOMAIN}`, op-set version {OPSET}\n\nMade by `python -m edgelm.export.ops`.\n"
-    return "\n".join([head, QUANT_CONV.markdown(), QUANT_GRAPH.markdown()])
+    return "\n".join([head, QUANT_CONV.markdown(), QUANT_GRAPH.markdown(), DEFORM_CONV.markdown()])
 
 
 if __name__ == "__main__":

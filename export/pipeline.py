@@ -24,6 +24,7 @@ from edgelm.export.lossy import Grid, fit, simulate
 from edgelm.export.nodes import is_ours, is_quant_conv
 from edgelm.export.onnx import onnx_bytes
 from edgelm.export.options import choose
+from edgelm.export.passes.adopt_deform import AdoptDeform
 from edgelm.export.passes.adopt_real import AdoptReal
 from edgelm.export.passes.clean import Clean
 from edgelm.export.passes.fuse_batch_norm import FuseBatchNorm
@@ -49,7 +50,7 @@ from edgelm.testvector import make_vector
 __all__ = ["TARGETS", "ExportReport", "Step", "export", "weights_sha256"]
 
 TARGETS = ("onnx", "tflite")
-_FUSE = (PackWeights, AdoptReal, FuseRelu, FusePostRelu, FuseBatchNorm, FuseConcat, FuseResidual)
+_FUSE = (AdoptDeform, PackWeights, AdoptReal, FuseRelu, FusePostRelu, FuseBatchNorm, FuseConcat, FuseResidual)
 """After simplifying, which knows the canonical op as opaque; packing comes first since the others match its result."""
 Floats = NDArray[np.float32]
 
@@ -177,8 +178,8 @@ def export(
         done("write", f"{path.name}, {_ops(whole_graph, portable)}, {_share(float_bytes, data, grids)}", len(data))
         layers = whole = loss = None
         if verify:
-            layers = compare_layers(twin, graph, lambda part: _write(part, spec, target, portable), target, spec)
-            with Runtime(temporary) as runtime:
+            with Runtime(temporary) as runtime:  # first, since its words tell what an engine lacks
+                layers = compare_layers(twin, graph, lambda part: _write(part, spec, target, portable), target, spec)
                 whole = compare_end_to_end(twin, runtime.infer, spec, images)
                 loss = measure_loss(model, runtime.infer, spec, images) if grids else None
             _judge(layers, whole, loss)

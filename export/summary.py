@@ -34,7 +34,7 @@ def macs(graph: ir.Model) -> int:
     """Multiply-accumulates of all convolutions for one image."""
     total = 0
     for node in graph.graph:
-        if node.op_type in ("Conv", "QuantConv2d"):
+        if node.op_type in ("Conv", "QuantConv2d", "DeformConv"):
             weight, out = node.inputs[1], node.outputs[0].shape
             assert weight is not None
             assert weight.shape is not None

@@ -1,11 +1,12 @@
 """Write a graph as a .tflite file, NHWC, for TF Lite 2.14 and newer: one lowering for each ONNX op.
 
+Here are those of maps as a whole; convolutions and arithmetic have their own files.
+
 QuantConv2d has two, in `edgelm.export.tflite_quant`: the custom op, or builtins alone for a portable file. QuantGraph
 is a custom op only.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 import onnx_ir as ir
@@ -13,14 +14,16 @@ import onnx_ir as ir
 from edgelm.errors import UsageError
 from edgelm.export.nodes import constant_of, is_quant_conv, is_quant_graph
 from edgelm.export.passes.fuse_batch_norm import folded_affine
+from edgelm.export.tflite_convs import CONVOLUTIONS
+from edgelm.export.tflite_elementwise import ELEMENTWISE
 from edgelm.export.tflite_file import Model, write_model
 from edgelm.export.tflite_graph import TFLiteGraph, nhwc
+from edgelm.export.tflite_lowering import Lowering, attributes, expect
 from edgelm.export.tflite_quant import lower_custom, lower_graph, lower_portable
 from edgelm.spec import METADATA_KEY, ModelSpec
 
 __all__ = ["tflite_bytes"]
 
-Lowering = Callable[[TFLiteGraph, ir.Node], None]
 _LOWERINGS: dict[str, Lowering] = {}
 
 
@@ -34,6 +37,10 @@ def _lowers(op_type: str) -> Callable[[Lowering], Lowering]:
     return register
 
 
+for _op, _lowering in (*CONVOLUTIONS.items(), *ELEMENTWISE.items()):
+    _lowers(_op)(_lowering)
+
+
 def tflite_bytes(model: ir.Model, spec: ModelSpec, *, portable: bool) -> bytes:
     """The file: the graph, and the ModelSpec in `Model.metadata`.
 
@@ -43,7 +50,7 @@ def tflite_bytes(model: ir.Model, spec: ModelSpec, *, portable: bool) -> bytes:
         portable: write quantized convolutions as builtin operators.
 
     Raises:
-        UsageError: an op or a form of it that has no lowering.
+        UsageError: an op or a form of it that has no lowering, or none for a portable file.
     """
     graph = TFLiteGraph()
     for value in model.graph.inputs:
@@ -61,43 +68,16 @@ def tflite_bytes(model: ir.Model, spec: ModelSpec, *, portable: bool) -> bytes:
             )
         else:
             _LOWERINGS[node.op_type](graph, node)
+    if portable and (custom := sorted({op.kind for op in graph.operators if op.custom_options is not None})):
+        raise UsageError(
+            f"a portable .tflite file holds builtin operators alone, and {', '.join(custom)} cannot be made of those; "
+            "export without --portable, or to ONNX"
+        )
     inputs = tuple(graph.name(v) for v in model.graph.inputs)
     outputs = tuple(graph.name(v) for v in model.graph.outputs)
     metadata = {METADATA_KEY: spec.to_json().encode()}
     file = Model(tuple(graph.tensors.values()), graph.operators, inputs, outputs, metadata, f"edgelm {spec.name}")
     return write_model(file)
-
-
-def _attributes(node: ir.Node, **defaults: Any) -> dict[str, Any]:
-    """Attribute values by name; absent ones by default."""
-    return {**defaults, **{name: attribute.value for name, attribute in node.attributes.items()}}
-
-
-def _expect(node: ir.Node, found: Mapping[str, Any], **expected: Any) -> None:
-    """Refuse forms of an op that the lowering would compute wrongly."""
-    for name, value in expected.items():
-        got = found.get(name)
-        if (tuple(got) if isinstance(got, list | tuple) else got) != value:
-            raise UsageError(f"{node.op_type} with {name}={got!r} cannot be written as TFLite, only {value!r}")
-
-
-@_lowers("Conv")
-def _conv(graph: TFLiteGraph, node: ir.Node) -> None:
-    a = _attributes(node, pads=(0, 0, 0, 0), strides=(1, 1), dilations=(1, 1), group=1, auto_pad="NOTSET")
-    _expect(node, a, group=1, auto_pad="NOTSET")
-    weight = graph.vector(node.inputs[1], "a convolution's weight").transpose(0, 2, 3, 1)
-    has_bias = len(node.inputs) > 2 and node.inputs[2] is not None
-    bias = graph.vector(node.inputs[2], "its bias") if has_bias else np.zeros(len(weight), np.float32)
-    geometry = {
-        "kernel_h": weight.shape[1], "kernel_w": weight.shape[2],
-        "stride_h": a["strides"][0], "stride_w": a["strides"][1],
-        "dilation_h": a["dilations"][0], "dilation_w": a["dilations"][1],
-        **dict(zip(("pad_top", "pad_left", "pad_bottom", "pad_right"), a["pads"], strict=True)),
-    }  # fmt: skip
-    x = graph.name(node.inputs[0])
-    output, relu = graph.output_of(node, relu=True)
-    operands = (graph.constant(np.ascontiguousarray(weight)), graph.constant(bias))
-    graph.conv(x, *operands, geometry, output, graph.tensors[output].shape, relu=relu)
 
 
 @_lowers("BatchNormalization")
@@ -109,35 +89,17 @@ def _batch_norm(graph: TFLiteGraph, node: ir.Node) -> None:
     graph.add("ADD", [scaled, graph.constant(shift)], (), options, output=output)
 
 
-@_lowers("Relu")
-def _relu(graph: TFLiteGraph, node: ir.Node) -> None:
-    graph.add("RELU", [graph.name(node.inputs[0])], (), output=graph.activation(node.outputs[0]))
-
-
-@_lowers("Sigmoid")
-def _sigmoid(graph: TFLiteGraph, node: ir.Node) -> None:
-    graph.add("LOGISTIC", [graph.name(node.inputs[0])], (), output=graph.activation(node.outputs[0]))
-
-
-@_lowers("Add")
-def _add(graph: TFLiteGraph, node: ir.Node) -> None:
-    inputs = [graph.name(value) for value in node.inputs]
-    output, relu = graph.output_of(node, relu=True)
-    options = {"fused_activation_function": "RELU" if relu else "NONE"}
-    graph.add("ADD", inputs, (), options, output=output)
-
-
 @_lowers("Concat")
 def _concat(graph: TFLiteGraph, node: ir.Node) -> None:
-    _expect(node, _attributes(node), axis=1)
+    expect(node, attributes(node), axis=1)
     inputs = [graph.name(value) for value in node.inputs]
     graph.add("CONCATENATION", inputs, (), {"axis": 3}, output=graph.activation(node.outputs[0]))
 
 
 @_lowers("MaxPool")
 def _max_pool(graph: TFLiteGraph, node: ir.Node) -> None:
-    a = _attributes(node, pads=(0, 0, 0, 0), strides=(1, 1), dilations=(1, 1), ceil_mode=0, auto_pad="NOTSET")
-    _expect(node, a, pads=(0, 0, 0, 0), dilations=(1, 1), ceil_mode=0, auto_pad="NOTSET")
+    a = attributes(node, pads=(0, 0, 0, 0), strides=(1, 1), dilations=(1, 1), ceil_mode=0, auto_pad="NOTSET")
+    expect(node, a, pads=(0, 0, 0, 0), dilations=(1, 1), ceil_mode=0, auto_pad="NOTSET")
     (kh, kw), (sh, sw) = a["kernel_shape"], a["strides"]
     options = {"padding": "VALID", "filter_height": kh, "filter_width": kw, "stride_h": sh, "stride_w": sw}
     x = graph.name(node.inputs[0])
@@ -146,14 +108,12 @@ def _max_pool(graph: TFLiteGraph, node: ir.Node) -> None:
 
 @_lowers("Resize")
 def _resize(graph: TFLiteGraph, node: ir.Node) -> None:
-    a = _attributes(
-        node, mode="nearest", coordinate_transformation_mode="half_pixel", nearest_mode="round_prefer_floor"
-    )
+    a = attributes(node, mode="nearest", coordinate_transformation_mode="half_pixel", nearest_mode="round_prefer_floor")
     linear = a["mode"] == "linear"
     if linear:
-        _expect(node, a, coordinate_transformation_mode="half_pixel")
+        expect(node, a, coordinate_transformation_mode="half_pixel")
     else:
-        _expect(node, a, mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+        expect(node, a, mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")
     scales = constant_of(node.inputs[2], "the scales of a Resize").tolist()
     _, H, W, _ = nhwc(node.outputs[0])
     if scales[:2] != [1, 1] or any(s != int(s) for s in scales[2:]):

@@ -112,8 +112,11 @@ class TFLiteGraph:
         shape: tuple[int, ...],
         *,
         relu: bool = False,
+        kind: str = "CONV_2D",
     ) -> str:
-        """CONV_2D with torch's padding. `geometry` has kernel_h, stride_h, dilation_h, pad_top, ...
+        """CONV_2D, or DEPTHWISE_CONV_2D with a filter for each channel, with torch's padding.
+
+        `geometry` has kernel_h, stride_h, dilation_h, pad_top, ...
 
         TFLite's SAME pads like torch only at stride 1 with an odd kernel and half of it on every side; every other
         padding is an operator of its own before a VALID convolution.
@@ -134,7 +137,9 @@ class TFLiteGraph:
             "dilation_w_factor": g["dilation_w"],
             "fused_activation_function": "RELU" if relu else "NONE",
         }
-        return self.add("CONV_2D", [x, weight, bias], shape, options, output=output)
+        if kind == "DEPTHWISE_CONV_2D":
+            options["depth_multiplier"] = 1
+        return self.add(kind, [x, weight, bias], shape, options, output=output)
 
     def vector(self, value: ir.Value | None, what: str) -> NDArray[np.float32]:
         """A constant operand as float32."""

@@ -22,7 +22,7 @@ def gaussian_maps(uv: Tensor, height: int, width: int, sigma: float, window: int
         uv: (N, K, 2) float, (x, y) in heatmap px; landmarks outside the map get an all-zero map.
         height: H.
         width: W.
-        sigma: in heatmap px.
+        sigma: in heatmap px; 0 for a one in the cell that holds the landmark, and zeros elsewhere.
         window: side of the square around the landmark outside which the map is zero, in heatmap px; None for no limit.
             CU-Net draws exp(-d^2 / 9) on 7 x 7 px: sigma 3 / sqrt(2), window 7.
 
@@ -34,7 +34,10 @@ def gaussian_maps(uv: Tensor, height: int, width: int, sigma: float, window: int
     profiles = []
     for place, axis in ((x, 0), (y, 1)):
         distance = place - uv[..., axis, None]
-        profile = torch.exp(-(distance**2) / (2 * sigma**2))
+        if sigma == 0:
+            profile = (place.floor() == uv[..., axis, None].floor()).to(uv.dtype)
+        else:
+            profile = torch.exp(-(distance**2) / (2 * sigma**2))
         profiles.append(profile if window is None else profile * (distance.abs() <= window / 2))
     dx, dy = profiles
     inside = (uv >= 0).all(-1) & (uv[..., 0] < width) & (uv[..., 1] < height)

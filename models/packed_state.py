@@ -59,8 +59,10 @@ def _folded(norm: nn.BatchNorm2d) -> list[Tensor]:
     return [scale.float(), (norm.bias.double() - norm.running_mean.double() * scale).float()]
 
 
-def _float_convs(model: nn.Module) -> list[nn.Conv2d]:
-    return [m for m in model.modules() if isinstance(m, nn.Conv2d)]
+def _exact(model: nn.Module) -> list[nn.Parameter]:
+    """What is stored as it is: the parameters of all layers but quantized ones and BatchNorms."""
+    others = (m for m in model.modules() if not isinstance(m, QuantConv2d | nn.BatchNorm2d))
+    return [parameter for module in others for parameter in module.parameters(recurse=False)]
 
 
 def pack_state(model: nn.Module) -> dict[str, Tensor]:
@@ -75,7 +77,7 @@ def pack_state(model: nn.Module) -> dict[str, Tensor]:
                 small.append(scale)
             elif isinstance(module, nn.BatchNorm2d):
                 small.extend(_folded(module))
-        exact = [m.weight.flatten() for m in _float_convs(model)]
+        exact = [parameter.flatten() for parameter in _exact(model)]
         return {
             "levels": _compressed(np.concatenate(rows)),
             "small": _compressed(_float24(torch.cat(small).float().numpy())),
@@ -97,10 +99,13 @@ def unpack_state(model: nn.Module, state: dict[str, Tensor] | object) -> None:
     levels = _expanded(state["levels"], sum(counts.values()), "levels")
     small_count = sum(m.weight.shape[0] for m in quantized) + 2 * sum(m.num_features for m in norms)
     small = _from_float24(_expanded(state["small"], 3 * small_count, "scales").reshape(3, -1))
-    exact_count = sum(m.weight.numel() for m in _float_convs(model))
+    exact_count = sum(parameter.numel() for parameter in _exact(model))
     planes = _expanded(state["exact"], 4 * exact_count, "float weights").reshape(4, -1)
     exact = torch.from_numpy(np.ascontiguousarray(planes.T).view(np.float32).ravel())
-    at_level = at_small = at_exact = 0
+    with torch.no_grad():
+        for parameter, values in zip(_exact(model), exact.split([p.numel() for p in _exact(model)]), strict=True):
+            parameter.copy_(values.reshape(parameter.shape))
+    at_level = at_small = 0
 
     def take(count: int) -> Tensor:
         nonlocal at_small
@@ -116,10 +121,6 @@ def unpack_state(model: nn.Module, state: dict[str, Tensor] | object) -> None:
             module.freeze(ohwi.permute(0, 3, 1, 2).float().contiguous(), take(O))
         elif isinstance(module, nn.BatchNorm2d):
             _set_folded(module, take(module.num_features), take(module.num_features))
-        elif isinstance(module, nn.Conv2d):
-            with torch.no_grad():
-                module.weight.copy_(exact[at_exact : at_exact + module.weight.numel()].reshape(module.weight.shape))
-            at_exact += module.weight.numel()
 
 
 def _set_folded(norm: nn.BatchNorm2d, scale: Tensor, shift: Tensor) -> None:

@@ -18,7 +18,7 @@ class Recipe:
         name: as on the command line.
         source: where it comes from.
         loss: a name of `edgelm.models.losses`; it is summed over the supervised U-Nets.
-        sigma: of the target Gaussians in heatmap px.
+        sigma: of the target Gaussians in heatmap px, 0 for one-hot targets.
         window: side of the square that a target covers in heatmap px, None for the whole map.
         optimizer: "rmsprop" or "adamw"; AdamW's decay applies to float layers only, binary master weights get none.
         rate: learning rate at the start (rmsprop) or at the top of the warm-up (adamw).
@@ -27,6 +27,8 @@ class Recipe:
         decay: weight decay of float layers.
         epochs: unless told otherwise.
         augmentation: of the training samples.
+        coherence: weight of the loss of `edgelm.models.coherence` in each supervised net; above 0 every batch is
+            doubled by its mirror images.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Recipe:
     decay: float
     epochs: int
     augmentation: Augmentation
+    coherence: float = 0.0
 
     def __post_init__(self) -> None:
         get_loss(self.loss)
@@ -73,6 +76,21 @@ RECIPES = {
             decay=1e-4,
             epochs=120,
             augmentation=Augmentation((0.75, 1.25), 30.0, 0.06, True, 0.2),
+        ),
+        Recipe(
+            name="sdu",
+            source="SDU, section 3.3: pixel-wise softmax cross-entropy against one-hot targets and the coherent loss, "
+            "weight 1e-3; optimizer and schedule are CU-Net's",
+            loss="softmax",
+            sigma=0.0,
+            window=None,
+            optimizer="rmsprop",
+            rate=2.5e-4,
+            schedule="drops",
+            decay=0.0,
+            epochs=200,
+            augmentation=Augmentation((0.75, 1.25), 30.0, 0.06, True, 0.2),
+            coherence=1e-3,
         ),
     )
 }

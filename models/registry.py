@@ -16,6 +16,7 @@ from edgelm.errors import UsageError
 from edgelm.models.cunet import CUNet, CUNetConfig
 from edgelm.models.hrnet import HRNet, HRNetConfig, hrnet_conventions, hrnet_size
 from edgelm.models.quantizers import QuantScheme
+from edgelm.models.sdu import SDU, SDUConfig, sdu_conventions, sdu_size
 from edgelm.spec import ModelSpec
 
 __all__ = [
@@ -156,3 +157,24 @@ HRNET = register_family(
 for _width in (32, 48):
     register_network(f"hrnet_w{_width}", HRNET, HRNetConfig(_width, "v1"))
 register_network("hrnetv2_w18", HRNET, HRNetConfig(18, "v2"))
+
+SDU_FAMILY = register_family(
+    Family(
+        "sdu", SDUConfig, SDU, SDU.stride, SDU.multiple,
+        "Guo et al., Stacked Dense U-Nets with Dual Transformers for Robust Face Alignment", sdu_size, sdu_conventions,
+    )
+)  # fmt: skip
+
+for _name, _config in {
+    "hg1-resnet": SDUConfig(block="resnet", stacks=1),
+    **{f"hg2-{_kind}": SDUConfig(block=_kind) for _kind in ("resnet", "inception", "hpm", "cab")},
+    **{f"hg2-{_kind}-d3": SDUConfig(block=_kind, depth=3) for _kind in ("hpm", "cab")},
+    "unet2": SDUConfig("unet"),
+    "dla2": SDUConfig("dla"),
+    "sat1": SDUConfig("sat"),
+    "sat2": SDUConfig("sat", depth=3),
+    "sat3": SDUConfig("sat3", depth=3),
+    **{f"sat3-dcn{_place}": SDUConfig("sat3", depth=3, deform=_place) for _place in (1, 2, 3)},
+    "sat3-dcn3-stn": SDUConfig("sat3", depth=3, deform=3, rotate=True),
+}.items():
+    register_network(f"sdu-{_name}", SDU_FAMILY, _config)

@@ -20,10 +20,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from edgelm.decode import to_map
 from edgelm.errors import EdgelmError, UsageError
 from edgelm.images import read_image
 from edgelm.models.augment import make_batch
 from edgelm.models.checkpoint import save_checkpoint
+from edgelm.models.coherence import coherent_loss, with_mirrored, with_mirrored_maps
 from edgelm.models.create import create
 from edgelm.models.data import Sample, load_folder
 from edgelm.models.evaluate import evaluate
@@ -32,6 +34,7 @@ from edgelm.models.metrics import normalizers
 from edgelm.models.quant_conv import QuantConv2d
 from edgelm.models.recipes import Recipe, get_recipe
 from edgelm.models.resume import load_resume, resume_path, save_resume
+from edgelm.schemes import flip_permutation
 from edgelm.spec import ModelSpec
 
 __all__ = ["Progress", "TrainOptions", "train"]
@@ -203,16 +206,23 @@ def _epoch(
         return make_batch([images[i] for i in batch], [samples[i] for i in batch], spec, recipe.augmentation, seeds)
 
     loss_of = get_loss(recipe.loss)
-    scale = torch.tensor([spec.heatmap_width / spec.input.width, spec.heatmap_height / spec.input.height])
+    permutation = flip_permutation(spec.scheme)
     model.train()
     total, began = 0.0, time.monotonic()
     for step, (x, xy) in enumerate(_ahead(load, batches)):
         size = spec.heatmap_height, spec.heatmap_width
-        target = gaussian_maps(torch.from_numpy(xy) * scale, *size, recipe.sigma, recipe.window)
-        image = torch.from_numpy(x).to(memory_format=torch.channels_last)
+        uv = torch.from_numpy(to_map(xy, spec).astype(np.float32))
+        target = gaussian_maps(uv, *size, recipe.sigma, recipe.window)
+        image = torch.from_numpy(x)
+        if recipe.coherence:
+            image, target = with_mirrored(image), with_mirrored_maps(target, permutation)
+        image = image.to(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16, enabled=options.bfloat16):
             outputs: list[Tensor] = model(image)
         loss = torch.stack([loss_of(output.float(), target) for output in outputs]).sum()
+        if recipe.coherence:
+            apart = [coherent_loss(output.float(), permutation) for output in outputs]
+            loss = loss + recipe.coherence * torch.stack(apart).sum()
         value = float(loss.detach())
         if not np.isfinite(value):
             raise EdgelmError(

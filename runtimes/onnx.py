@@ -67,7 +67,7 @@ class OnnxSession(Session):
         Raises:
             UsageError: threads below 1.
             ModelFileError: the file is missing, damaged, or not one that `edgelm export` wrote.
-            EngineMissingError: ONNX Runtime is not installed.
+            EngineMissingError: ONNX Runtime is not installed, or lacks an operator of the file.
             EdgelmError: the file needs edgelm's native library, which is missing or cannot be loaded.
         """
         check_threads(threads)
@@ -78,7 +78,8 @@ class OnnxSession(Session):
             raise ModelFileError(f"{path}: {error}") from error
         spec = read_spec(path, file.metadata.get(METADATA_KEY))
         onnxruntime = import_onnxruntime(path)
-        self._errors = _engine_errors(import_module("onnxruntime.capi.onnxruntime_pybind11_state"))
+        state = import_module("onnxruntime.capi.onnxruntime_pybind11_state")
+        self._errors = _engine_errors(state)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -89,6 +90,11 @@ class OnnxSession(Session):
             if library is not None:
                 options.register_custom_ops_library(library)
             self._engine: Any = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        except state.NotImplemented as error:
+            raise EngineMissingError(
+                f"onnxruntime {onnxruntime.__version__} lacks an operator of {path} ({error}); upgrade it with "
+                "`pip install --upgrade onnxruntime`, or export the model to TFLite"
+            ) from error
         except self._errors as error:
             raise ModelFileError(f"ONNX Runtime refuses {path}: {error}") from error
         super().__init__(

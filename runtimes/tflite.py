@@ -19,7 +19,7 @@ from edgelm.spec import METADATA_KEY
 
 __all__ = ["CUSTOM_OPS", "TfliteSession", "import_engine", "tflite_problem", "tflite_version"]
 
-CUSTOM_OPS = frozenset({"edgelm.QuantConv2d", "edgelm.QuantGraph"})
+CUSTOM_OPS = frozenset({"edgelm.DeformConv2d", "edgelm.QuantConv2d", "edgelm.QuantGraph"})
 """What edgelm's delegate runs."""
 
 _PACKAGES = ("ai-edge-litert", "tflite-runtime")  # the first that is installed is taken

@@ -158,6 +158,8 @@ BUILTINS: dict[str, Builtin] = {
             "dilation_h_factor": Field(6, "i32", 1, positive=True),
         },
     ),
+    "COS": Builtin(108, (1, 1)),
+    "DEPTH_TO_SPACE": Builtin(5, (1, 1), 94, {"block_size": Field(0, "i32", positive=True)}),
     "DEQUANTIZE": Builtin(6, (1, 1), 38),
     "LOGISTIC": Builtin(14, (1, 1)),
     "MUL": Builtin(18, (2, 2), 21, _activation(0)),
@@ -191,6 +193,7 @@ BUILTINS: dict[str, Builtin] = {
     "MAXIMUM": Builtin(55, (2, 2), 39),
     "MINIMUM": Builtin(57, (2, 2), 39),
     "LESS": Builtin(58, (2, 2), 41),
+    "SIN": Builtin(66, (1, 1)),
     "SLICE": Builtin(65, (3, 3), 48),
     "RESIZE_NEAREST_NEIGHBOR": Builtin(
         97,
@@ -201,5 +204,6 @@ BUILTINS: dict[str, Builtin] = {
     "ROUND": Builtin(116, (1, 1)),
     "SELECT_V2": Builtin(123, (3, 3), 98),
     "SIGN": Builtin(158, (1, 1), 123),
+    "TANH": Builtin(28, (1, 1)),
 }
 BUILTINS["MAX_POOL_2D"] = Builtin(17, (1, 1), 5, BUILTINS["AVERAGE_POOL_2D"].options)

@@ -44,6 +44,12 @@ CASES: dict[str, tuple[list[Any], dict[str, Any], Any]] = {
     "CAST": ([np.arange(4, dtype=np.uint8)], {"in_data_type": "uint8", "out_data_type": "int32"}, np.arange(4)),
     "CONCATENATION": ([X, Z], {"axis": 3}, np.concatenate([X, Z], 3)),
     "CONV_2D": ([X, W, B], CONV | {"fused_activation_function": "RELU"}, np.maximum(_conv(X, W) + B, 0)),
+    "COS": ([X], {}, np.cos(X)),
+    "DEPTH_TO_SPACE": (
+        [X],
+        {"block_size": 2},
+        X.reshape(1, 6, 8, 2, 2, 1).transpose(0, 1, 3, 2, 4, 5).reshape(1, 12, 16, 1),
+    ),
     "DEPTHWISE_CONV_2D": (
         [X, DEPTHWISE],
         CONV | {"depth_multiplier": 1},
@@ -65,9 +71,11 @@ CASES: dict[str, tuple[list[Any], dict[str, Any], Any]] = {
     "ROUND": ([X * 4], {}, np.rint(X * 4)),
     "SELECT_V2": ([X < Z, X, Z], {}, np.where(X < Z, X, Z)),
     "SIGN": ([X], {}, np.sign(X)),
+    "SIN": ([X], {}, np.sin(X)),
     "SLICE": ([X, BEGIN, END - BEGIN], {}, X[:, 1:5, :, 2:4]),
     "STRIDED_SLICE": ([X, BEGIN, END, STEP], {}, X[:, 1:5:2, :, 2:4]),
     "SUB": ([X, Z], {}, X - Z),
+    "TANH": ([X], {}, np.tanh(X)),
     "TRANSPOSE": ([X, np.array([0, 3, 1, 2], np.int32)], {}, X.transpose(0, 3, 1, 2)),
 }
 

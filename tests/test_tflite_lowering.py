@@ -10,39 +10,14 @@ pytest.importorskip("torch", reason="the exporter needs torch")
 pytest.importorskip("onnx", reason="the exporter works on ONNX")
 pytest.importorskip("ai_edge_litert", reason="needs an engine for .tflite files")
 
-from graphs import SPEC, Array, attributes, by_onnx, by_tflite, graph, normal, qconv, statistics
+from graphs import SPEC, attributes, by_onnx, by_tflite, graph, normal, qconv, statistics
 from hypothesis import given, settings
+from lowered import X, operators, same
 from qconv_cases import Case, cases, make_case
 
 from edgelm.errors import EdgelmError, UsageError
 from edgelm.export.tflite import tflite_bytes
-from edgelm.runtimes.flatbuffer import FlatBuffer
 from edgelm.runtimes.tflite_file import verify_tflite
-from edgelm.runtimes.tflite_schema import BUILTINS, TABLES
-
-X = normal(1, 3, 12, 14)
-
-
-def same(text: str, *x: Array, tolerance: float = 1e-5, **constants: Array) -> bytes:
-    """Compare both engines on a graph; returns the .tflite file."""
-    model = graph(text, **constants)
-    expected = by_onnx(model, *x)
-    found = by_tflite(model, *x)
-    assert len(expected) == len(found)
-    for a, b in zip(expected, found, strict=True):
-        assert a.shape == b.shape
-        np.testing.assert_allclose(b, a, rtol=0, atol=tolerance * float(np.abs(a).max()))
-    return tflite_bytes(model, SPEC, portable=False)
-
-
-def operators(file: bytes) -> list[str]:
-    """Kinds of the builtin operators in order."""
-    verify_tflite(file)
-    data = FlatBuffer(file)
-    model = data.table(data.root(), TABLES["Model"])
-    names = {builtin.code: name for name, builtin in BUILTINS.items()}
-    codes = [names[code["builtin_code"]] for code in model["operator_codes"]]
-    return [codes[op["opcode_index"]] for op in model["subgraphs"][0]["operators"]]
 
 
 @pytest.mark.parametrize(
@@ -231,10 +206,14 @@ SQUARE = "(float[1,3,12,14] x) => (float[1,3,12,14] y)"
 @pytest.mark.parametrize(
     ("body", "match"),
     [
-        ("y = Tanh (x)", "Tanh cannot be written as TFLite; known are Conv, "),
+        ("y = Elu (x)", "Elu cannot be written as TFLite; known are Conv, "),
         ("y = edgelm.canonical.QuantConv2d (x, x, x)", "edgelm.canonical::QuantConv2d cannot"),
         ("y = edgelm.Other (x)", "edgelm::Other cannot"),
-        ("y = Conv <group = 3> (x, d)", r"group=3 cannot .*, only 1"),
+        ("y = Conv <group = 3> (x, d)", "group=3 from 3 to 6 channels cannot .* or as many as"),
+        ("y = ConvTranspose <strides = [1, 1]> (x, t)", r"strides=.*1, 1.* only \(2, 2\)"),
+        ("y = ConvTranspose <strides = [2, 2], pads = [0, 0, 1, 1]> (x, t)", "pads"),
+        ("y = ConvTranspose <strides = [2, 2], output_padding = [1, 1]> (x, t)", "output_padding"),
+        ("y = Mul (x, five)", "of 4 axes"),
         ('y = Conv <auto_pad = "SAME_UPPER"> (x, w)', "auto_pad"),
         ("y = Concat <axis = 2> (x, x)", "axis=2"),
         ("y = MaxPool <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (x)", "pads"),
@@ -258,7 +237,8 @@ SQUARE = "(float[1,3,12,14] x) => (float[1,3,12,14] y)"
 )
 def test_unknown_forms_are_refused(body: str, match: str) -> None:
     constants = {
-        "w": normal(3, 3, 1, 1), "d": normal(3, 1, 1, 1),
+        "w": normal(3, 3, 1, 1), "d": normal(6, 1, 1, 1),
+        "t": normal(3, 5, 2, 2), "five": normal(1, 1, 1, 1, 1),
         "two": np.array([1, 1, 2, 2], np.float32), "odd": np.array([1, 1, 1.5, 1.5], np.float32),
     }  # fmt: skip
     shape = "float[1,3,24,28] y" if '"", two' in body else "float[1,3,18,21] y" if "odd" in body else "float[1,3,h,w] y"

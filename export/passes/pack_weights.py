@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from edgelm.bits import pack_weights
 from edgelm.export.nodes import constant, constant_of, quant_conv
-from edgelm.models.quant_conv import CANONICAL_DOMAIN
+from edgelm.models.quant_conv import CANONICAL_DOMAIN, CANONICAL_OP
 
 __all__ = ["PackWeights"]
 
@@ -24,7 +24,7 @@ class PackWeights(ir.passes.InPlacePass):
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Rewrite every canonical node."""
         graph = model.graph
-        canonical = [n for n in graph if n.domain == CANONICAL_DOMAIN]
+        canonical = [n for n in graph if (n.domain, n.op_type) == (CANONICAL_DOMAIN, CANONICAL_OP)]
         for index, node in enumerate(canonical):
             x, levels, scale = node.inputs
             assert x is not None

@@ -3,7 +3,9 @@
 `edgelm.export.quant_graph` and `edgelm.export.ops` define what operators compute, src/edgelm.h is the C side.
 """
 
-from edgelm.runtimes.native.graph import Graph, QuantGraph, RunJobs, StepInfo
+from edgelm.runtimes.native.abi import RunJobs
+from edgelm.runtimes.native.deform import DEFORM_ATTRIBUTES, DeformConv
+from edgelm.runtimes.native.graph import Graph, QuantGraph, StepInfo
 from edgelm.runtimes.native.library import (
     Kernel,
     chosen_kernels,
@@ -19,6 +21,8 @@ from edgelm.runtimes.native.qconv import ATTRIBUTES, QuantConv
 
 __all__ = [
     "ATTRIBUTES",
+    "DEFORM_ATTRIBUTES",
+    "DeformConv",
     "Graph",
     "Kernel",
     "MemoryInfo",

@@ -14,29 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelm.errors import UsageError
+from edgelm.runtimes.native.abi import JOBS, Parallel, RunJobs, Tensor, aligned, parallel
 from edgelm.runtimes.native.library import load_library
 
 __all__ = ["Graph", "QuantGraph", "RunJobs", "StepInfo"]
 
 Floats = NDArray[np.float32]
-RunJobs = Callable[[Callable[[int], None], int], object]
-"""run(job, total) calls job(0) .. job(total - 1), in any order and from any threads."""
-
 _LAYOUTS = {"NCHW": 0, "NHWC": 1}
-_JOBS = 4
-"""Workers of a graph that is run with `run_jobs`."""
-_Job = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_size_t)
-_Run = ctypes.CFUNCTYPE(None, ctypes.c_void_p, _Job, ctypes.c_size_t, ctypes.c_void_p)
-
-
-class _Tensor(ctypes.Structure):
-    _fields_ = (
-        ("data", ctypes.c_void_p), ("channels", ctypes.c_int32), ("height", ctypes.c_int32), ("width", ctypes.c_int32),
-    )  # fmt: skip
-
-
-class _Parallel(ctypes.Structure):
-    _fields_ = (("run", _Run), ("context", ctypes.c_void_p), ("threads", ctypes.c_int32))
 
 
 class _Step(ctypes.Structure):
@@ -75,7 +59,7 @@ class StepInfo:
 @cache
 def _library() -> ctypes.CDLL:
     library = load_library()
-    tensors, size = ctypes.POINTER(_Tensor), ctypes.c_size_t
+    tensors, size = ctypes.POINTER(Tensor), ctypes.c_size_t
     library.edgelm_graph_create.restype = ctypes.c_void_p
     library.edgelm_graph_create.argtypes = [
         *(ctypes.c_void_p, size, ctypes.c_void_p, size, ctypes.c_char_p, ctypes.c_char_p, size),
@@ -88,7 +72,7 @@ def _library() -> ctypes.CDLL:
         *(ctypes.c_void_p, tensors, ctypes.c_int32, tensors, ctypes.POINTER(size), ctypes.c_char_p, size),
     ]
     library.edgelm_graph_run.argtypes = [
-        *(ctypes.c_void_p, ctypes.c_int, ctypes.c_int32, tensors, tensors, ctypes.c_void_p, ctypes.POINTER(_Parallel)),
+        *(ctypes.c_void_p, ctypes.c_int, ctypes.c_int32, tensors, tensors, ctypes.c_void_p, ctypes.POINTER(Parallel)),
     ]
     library.edgelm_graph_steps.argtypes = [ctypes.c_void_p, ctypes.POINTER(_Step), ctypes.c_int32]
     run = (ctypes.c_void_p, ctypes.c_int, tensors, tensors, ctypes.c_void_p)
@@ -118,11 +102,9 @@ class Graph:
             UsageError: shapes that do not fit, an unknown layout, a closed graph.
         """
         arrays, inputs, N = self._inputs(x, layout)
-        outputs, results, scratch = self._outputs(inputs, N, layout, 1 if run_jobs is None else _JOBS)
-        parallel = None if run_jobs is None else ctypes.byref(_parallel(run_jobs))
-        code = _library().edgelm_graph_run(
-            self._open(), _LAYOUTS[layout], N, inputs, outputs, _aligned(scratch), parallel
-        )
+        outputs, results, scratch = self._outputs(inputs, N, layout, 1 if run_jobs is None else JOBS)
+        jobs = None if run_jobs is None else ctypes.byref(parallel(run_jobs))
+        code = _library().edgelm_graph_run(self._open(), _LAYOUTS[layout], N, inputs, outputs, aligned(scratch), jobs)
         assert code == 0, "the shapes were checked"
         del arrays
         return results
@@ -149,7 +131,7 @@ class Graph:
         outputs, results, scratch = self._outputs(inputs, N, layout, 1)
         steps = (_Step * _library().edgelm_graph_steps(self._open(), None, 0))()
         _library().edgelm_graph_profile(
-            self._open(), _LAYOUTS[layout], inputs, outputs, _aligned(scratch), steps, len(steps)
+            self._open(), _LAYOUTS[layout], inputs, outputs, aligned(scratch), steps, len(steps)
         )
         del arrays, results
         return [_info(step) for step in steps]
@@ -161,7 +143,7 @@ class Graph:
         keep = (arrays, results, scratch)
 
         def run() -> object:
-            _library().edgelm_graph_run(self._open(), _LAYOUTS[layout], N, inputs, outputs, _aligned(scratch), None)
+            _library().edgelm_graph_run(self._open(), _LAYOUTS[layout], N, inputs, outputs, aligned(scratch), None)
             return keep
 
         return run
@@ -185,14 +167,14 @@ class Graph:
         outputs, results, scratch = self._outputs(inputs, N, layout, 1)
         ms = (ctypes.c_double * max(rounds, 1))()
         code = _library().edgelm_graph_repeat(
-            self._open(), _LAYOUTS[layout], inputs, outputs, _aligned(scratch), step, rounds, ms
+            self._open(), _LAYOUTS[layout], inputs, outputs, aligned(scratch), step, rounds, ms
         )
         if code:
             raise UsageError(f"there are {len(self.steps())} steps and 1 round at least, got {step=} and {rounds=}")
         del arrays, results
         return list(ms)
 
-    def _inputs(self, x: Sequence[Floats], layout: str) -> tuple[list[Floats], "ctypes.Array[_Tensor]", int]:
+    def _inputs(self, x: Sequence[Floats], layout: str) -> tuple[list[Floats], "ctypes.Array[Tensor]", int]:
         if layout not in _LAYOUTS:
             raise UsageError(f"layout is {' or '.join(_LAYOUTS)}, got {layout!r}")
         arrays = [np.ascontiguousarray(part, np.float32) for part in x]
@@ -203,20 +185,20 @@ class Graph:
         c, h, w = (1, 2, 3) if layout == "NCHW" else (3, 1, 2)
         if any(side >= 1 << 31 for shape in shapes for side in shape):
             raise UsageError(f"an input is too large, got the shapes {shapes}")
-        tensors = (_Tensor * count)(*(_Tensor(a.ctypes.data, a.shape[c], a.shape[h], a.shape[w]) for a in arrays))
+        tensors = (Tensor * count)(*(Tensor(a.ctypes.data, a.shape[c], a.shape[h], a.shape[w]) for a in arrays))
         return arrays, tensors, shapes[0][0]
 
-    def _shape(self, inputs: "ctypes.Array[_Tensor]", threads: int) -> tuple["ctypes.Array[_Tensor]", int]:
+    def _shape(self, inputs: "ctypes.Array[Tensor]", threads: int) -> tuple["ctypes.Array[Tensor]", int]:
         """Outputs without data, and bytes of scratch."""
-        tensors = (_Tensor * _library().edgelm_graph_output_count(self._open()))()
+        tensors = (Tensor * _library().edgelm_graph_output_count(self._open()))()
         size, error = ctypes.c_size_t(), ctypes.create_string_buffer(256)
         if _library().edgelm_graph_shape(self._open(), inputs, threads, tensors, ctypes.byref(size), error, len(error)):
             raise UsageError(error.value.decode(errors="replace"))
         return tensors, size.value
 
     def _outputs(
-        self, inputs: "ctypes.Array[_Tensor]", N: int, layout: str, threads: int
-    ) -> tuple["ctypes.Array[_Tensor]", list[Floats], NDArray[np.uint8]]:
+        self, inputs: "ctypes.Array[Tensor]", N: int, layout: str, threads: int
+    ) -> tuple["ctypes.Array[Tensor]", list[Floats], NDArray[np.uint8]]:
         """Outputs that hold NaN and scratch that holds rubbish, so that what is not written shows."""
         tensors, size = self._shape(inputs, threads)
         results = []
@@ -276,17 +258,6 @@ class QuantGraph(Graph):
         super().__init__(handle)
 
 
-def _aligned(scratch: NDArray[np.uint8]) -> int:
-    return scratch.ctypes.data + -scratch.ctypes.data % 64
-
-
 def _info(step: _Step) -> StepInfo:
     texts = (step.op.decode(), step.kind.decode(), step.isa.decode())
     return StepInfo(*texts, step.node, step.macs, step.weight_count, step.resident_bytes, step.ms)
-
-
-def _parallel(run_jobs: RunJobs) -> _Parallel:
-    def run(_self: int, job: Callable[[int, int], None], total: int, user: int) -> None:
-        run_jobs(lambda index: job(user, index), total)
-
-    return _Parallel(_Run(run), None, _JOBS)

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelm.errors import UsageError
-from edgelm.runtimes.native.graph import Graph, RunJobs, StepInfo
+from edgelm.runtimes.native.abi import RunJobs
+from edgelm.runtimes.native.graph import Graph, StepInfo
 from edgelm.runtimes.native.library import load_library
 
 __all__ = ["ATTRIBUTES", "QuantConv"]

@@ -97,6 +97,36 @@ EDGELM_API int edgelm_graph_shape(const edgelm_graph* graph, const edgelm_tensor
 EDGELM_API int edgelm_graph_run(const edgelm_graph* graph, edgelm_layout layout, int32_t N, const edgelm_tensor* inputs,
                                 const edgelm_tensor* outputs, void* scratch, const edgelm_parallel* parallel);
 
+/* A deformable convolution (export/deform.py defines it), NHWC. The attributes in its record's order. */
+typedef struct edgelm_deform_attrs {
+  int32_t version;
+  int32_t kernel_h, kernel_w;
+  int32_t stride_h, stride_w;
+  int32_t dilation_h, dilation_w;
+  int32_t pad_top, pad_left, pad_bottom, pad_right;
+  int32_t in_channels, out_channels;
+} edgelm_deform_attrs;
+
+/* Immutable: many threads may run it at once. */
+typedef struct edgelm_deform edgelm_deform;
+
+/* Weights (O, kernel_h, kernel_w, C), `weights` of them, and bias (O) or NULL for zeros; copies them. `isa` as in
+ * edgelm_graph_create. NULL and a sentence where attributes are out of range. */
+EDGELM_API edgelm_deform* edgelm_deform_create(const edgelm_deform_attrs* attrs, const float* weight, size_t weights,
+                                               const float* bias, const char* isa, char* error, size_t error_size);
+EDGELM_API void edgelm_deform_free(edgelm_deform* deform); /* NULL is fine */
+
+/* Shape of the output for x and offset, and the bytes of scratch (64-byte aligned) of a run with so many threads. 0,
+ * or -1 and a sentence where the shapes do not fit. */
+EDGELM_API int edgelm_deform_shape(const edgelm_deform* deform, const edgelm_tensor* x, const edgelm_tensor* offset,
+                                   int32_t threads, edgelm_tensor* y, size_t* scratch_bytes, char* error,
+                                   size_t error_size);
+
+/* Runs N images, with scratch for parallel->threads (NULL: 1). 0, or -1 as edgelm_deform_shape. Allocates nothing. */
+EDGELM_API int edgelm_deform_run(const edgelm_deform* deform, int32_t N, const edgelm_tensor* x,
+                                 const edgelm_tensor* offset, const edgelm_tensor* y, void* scratch,
+                                 const edgelm_parallel* parallel);
+
 /* One step of a run, for profiles: what it is and what it was given. */
 typedef struct edgelm_step_info {
   const char* op;   /* "conv", "load", "move" */

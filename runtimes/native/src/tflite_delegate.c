@@ -1,5 +1,5 @@
-/* TensorFlow Lite's entry to the library: an external delegate that takes the nodes `edgelm.QuantConv2d` and
- * `edgelm.QuantGraph`. Each becomes a kernel of its own (tflite_kernel.c), so that activations and scratch stay in the
+/* TensorFlow Lite's entry to the library: an external delegate that takes the nodes that `kernels` lists.
+ * Each becomes a kernel of its own (tflite_kernel.c, tflite_deform.c), so that activations and scratch stay in the
  * interpreter's planned arena.
  */
 #include <stdio.h>
@@ -17,13 +17,33 @@ static int layout_fits(const void* node, const void* registration, const void* f
          (const char*)node - (const char*)first == steps * pair;
 }
 
+static const struct {
+  const char* name;
+  const TfRegistration* kernel;
+} kernels[] = {{EDGELM_TFLITE_CONV, &edgelm_tflite_kernel},
+               {EDGELM_TFLITE_GRAPH, &edgelm_tflite_kernel},
+               {EDGELM_TFLITE_DEFORM, &edgelm_tflite_deform}};
+
+/* What runs a node, NULL where it is not ours. */
+static const TfRegistration* find_kernel(const TfRegistration* registration) {
+  if (registration->builtin_code != TF_CUSTOM_OP || !registration->custom_name) return NULL;
+  for (size_t i = 0; i < sizeof kernels / sizeof kernels[0]; ++i)
+    if (!strcmp(registration->custom_name, kernels[i].name)) return kernels[i].kernel;
+  return NULL;
+}
+
+typedef struct found {
+  int node;
+  const TfRegistration* kernel;
+} found;
+
 static TfStatus delegate_prepare(TfContext* context, TfDelegate* delegate) {
   TfInts* plan;
   if (context->get_execution_plan(context, &plan) != TF_OK) return TF_ERROR;
   const int count = plan->size;
-  int* ours = malloc(((size_t)count + 1) * sizeof *ours); /* the plan changes below */
+  found* ours = malloc(((size_t)count + 1) * sizeof *ours); /* the plan changes below */
   if (!ours) FAIL(context, "out of memory");
-  int found = 0;
+  int size = 0;
   TfStatus status = TF_OK;
   const TfNode* first = NULL;
   for (int i = 0; i < count && status == TF_OK; ++i) {
@@ -35,18 +55,16 @@ static TfStatus delegate_prepare(TfContext* context, TfDelegate* delegate) {
     if (!layout_fits(node, registration, first, plan->data[i] - plan->data[0])) {
       context->report_error(context, "edgelm needs TF Lite 2.14 or newer, or LiteRT; upgrade it, or export --portable");
       status = TF_ERROR;
-    } else if (registration->builtin_code == TF_CUSTOM_OP && registration->custom_name &&
-               (!strcmp(registration->custom_name, EDGELM_TFLITE_CONV) ||
-                !strcmp(registration->custom_name, EDGELM_TFLITE_GRAPH))) {
-      ours[found++] = plan->data[i];
+    } else if (find_kernel(registration)) {
+      ours[size++] = (found){plan->data[i], find_kernel(registration)};
     }
   }
   TfInts* one = malloc(sizeof *one + sizeof one->data[0]);
   if (!one) status = TF_ERROR;
-  for (int i = 0; i < found && status == TF_OK; ++i) {
+  for (int i = 0; i < size && status == TF_OK; ++i) {
     *one = (TfInts){.size = 1};
-    one->data[0] = ours[i];
-    status = context->replace_nodes(context, edgelm_tflite_kernel, one, delegate);
+    one->data[0] = ours[i].node;
+    status = context->replace_nodes(context, *ours[i].kernel, one, delegate);
   }
   free(one);
   free(ours);

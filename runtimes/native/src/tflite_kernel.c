@@ -5,16 +5,16 @@
 #define _GNU_SOURCE
 #include "tflite_kernel.h"
 
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "pool.h"
+#include "tflite_node.h"
 
 /* Operands in the records' order; x repeats. -1 in a node: left out. */
 enum { WEIGHT, IN_SCALE, IN_BIAS, OUT_SCALE, OUT_BIAS, RESIDUAL, X };
 enum { PROGRAM, DATA, GRAPH_X };
-enum { ALIGNMENT = 64, RANK = 4, MAX_INPUTS = 255, MAX_OUTPUTS = 256, MAX_THREADS = 64 };
+enum { MAX_INPUTS = 255, MAX_OUTPUTS = 256 };
 
 static const char* const operands[] = {"weight", "in_scale", "in_bias", "out_scale", "out_bias", "residual", "x"};
 
@@ -29,24 +29,12 @@ typedef struct kernel {
 
 /* ---- when the delegate is applied ---- */
 
-static TfStatus read_constant(TfContext* context, const TfInts* inputs, const char* name, int operand, int type,
-                              const TfTensor** out) {
-  const int index = inputs->data[operand];
-  *out = NULL;
-  if (index < 0) return TF_OK;
-  const TfTensor* tensor = &context->tensors[index];
-  if (tensor->allocation != TF_MMAP_RO || !tensor->data)
-    FAIL(context, "%s must be a constant; export the model again", name);
-  if (tensor->type != type) FAIL(context, "%s has tensor type %d, expected %d", name, tensor->type, type);
-  *out = tensor;
-  return TF_OK;
-}
-
 /* A per-channel operand, copied because a file may hold it unaligned. */
 static TfStatus read_floats(TfContext* context, const TfInts* inputs, int operand, int32_t count, float** out) {
   const TfTensor* tensor;
   *out = NULL;
-  if (read_constant(context, inputs, operands[operand], operand, TF_FLOAT32, &tensor) != TF_OK) return TF_ERROR;
+  if (edgelm_tflite_constant(context, inputs, operands[operand], operand, TF_FLOAT32, &tensor) != TF_OK)
+    return TF_ERROR;
   if (!tensor) return TF_OK;
   if (tensor->bytes != (size_t)count * sizeof(float))
     FAIL(context, "%s has %d values, expected %d; export the model again", operands[operand],
@@ -66,7 +54,7 @@ static TfStatus make_conv(TfContext* context, const TfNode* node, kernel* self) 
     FAIL(context, "custom options have %d bytes, expected %d; export the model again", node->custom_size,
          (int)sizeof attrs);
   memcpy(&attrs, node->custom_data, sizeof attrs); /* little-endian, as every machine this runs on */
-  TfStatus status = read_constant(context, node->inputs, operands[WEIGHT], WEIGHT, TF_UINT8, &weight);
+  TfStatus status = edgelm_tflite_constant(context, node->inputs, operands[WEIGHT], WEIGHT, TF_UINT8, &weight);
   if (status == TF_OK && !weight) FAIL(context, "weight is left out; export the model again");
   for (int i = IN_SCALE; i < RESIDUAL && status == TF_OK; ++i)
     status = read_floats(context, node->inputs, i, i < OUT_SCALE ? attrs.in_channels : attrs.out_channels, &floats[i]);
@@ -84,8 +72,8 @@ static TfStatus make_conv(TfContext* context, const TfNode* node, kernel* self) 
 static TfStatus make_graph(TfContext* context, const TfNode* node, kernel* self) {
   const TfTensor *program, *data;
   char sentence[400];
-  if (read_constant(context, node->inputs, "program", PROGRAM, TF_INT32, &program) != TF_OK ||
-      read_constant(context, node->inputs, "data", DATA, TF_UINT8, &data) != TF_OK)
+  if (edgelm_tflite_constant(context, node->inputs, "program", PROGRAM, TF_INT32, &program) != TF_OK ||
+      edgelm_tflite_constant(context, node->inputs, "data", DATA, TF_UINT8, &data) != TF_OK)
     return TF_ERROR;
   if (!program || !data) FAIL(context, "program or data is left out; export the model again");
   int32_t* words = malloc(program->bytes + sizeof *words); /* a file may hold them unaligned */
@@ -161,51 +149,11 @@ static void* kernel_init(TfContext* context, const char* buffer, size_t length) 
 
 /* ---- whenever sizes change ---- */
 
-static TfInts* make_ints(int size) {
-  TfInts* ints = malloc(sizeof *ints + (size_t)size * sizeof ints->data[0]);
-  if (ints) ints->size = size;
-  return ints;
-}
-
-/* The shape of an input, all of which have the same N. */
-static TfStatus read_shape(TfContext* context, int index, int* N, edgelm_tensor* out) {
-  if (index < 0 || (size_t)index >= context->tensors_size) FAIL(context, "an input is left out");
-  const TfTensor* tensor = &context->tensors[index];
-  if (tensor->type != TF_FLOAT32 || !tensor->dims || tensor->dims->size != RANK)
-    FAIL(context, "every input must be (N, H, W, C) float32; export the model again");
-  if (tensor->allocation == TF_DYNAMIC) FAIL(context, "an input has no size before the model runs");
-  const int* dims = tensor->dims->data;
-  if (*N >= 0 && dims[0] != *N) FAIL(context, "inputs have %d and %d images", *N, dims[0]);
-  *N = dims[0];
-  *out = (edgelm_tensor){tensor->data, dims[3], dims[1], dims[2]};
-  return TF_OK;
-}
-
 static TfStatus read_inputs(TfContext* context, const kernel* self, int* N, edgelm_tensor* inputs) {
   *N = -1;
   for (int i = 0; i < self->inputs; ++i)
-    if (read_shape(context, self->tensors[i], N, &inputs[i]) != TF_OK) return TF_ERROR;
+    if (edgelm_tflite_shape(context, self->tensors[i], N, &inputs[i]) != TF_OK) return TF_ERROR;
   return TF_OK;
-}
-
-static TfStatus resize_scratch(TfContext* context, TfNode* node, kernel* self, size_t bytes) {
-  if (bytes > INT_MAX - ALIGNMENT) FAIL(context, "an input is too large");
-  if (self->scratch < 0 && context->add_tensors(context, 1, &self->scratch) != TF_OK) return TF_ERROR;
-  TfInts* temporaries = make_ints(1);
-  TfInts* dims = make_ints(1);
-  if (!temporaries || !dims) {
-    free(temporaries);
-    free(dims);
-    FAIL(context, "out of memory");
-  }
-  free(node->temporaries); /* the runtime frees ours in the same way */
-  node->temporaries = temporaries;
-  temporaries->data[0] = self->scratch;
-  TfTensor* tensor = &context->tensors[self->scratch];
-  tensor->type = TF_UINT8;
-  tensor->allocation = TF_ARENA;
-  dims->data[0] = (int)bytes + ALIGNMENT;
-  return context->resize_tensor(context, tensor, dims);
 }
 
 static TfStatus kernel_prepare(TfContext* context, TfNode* node) {
@@ -216,21 +164,13 @@ static TfStatus kernel_prepare(TfContext* context, TfNode* node) {
   size_t bytes = 0;
   int N;
   if (read_inputs(context, self, &N, inputs) != TF_OK) return TF_ERROR;
-  const int threads = context->recommended_threads;
-  self->threads = threads < 1 ? 1 : threads > MAX_THREADS ? MAX_THREADS : threads;
-  if (self->threads > 1) edgelm_pool_grow(self->pool, self->threads);
+  self->threads = edgelm_tflite_threads(context, self->pool);
   if (edgelm_graph_shape(self->graph, inputs, self->threads, outputs, &bytes, sentence, sizeof sentence))
     FAIL(context, "%s", sentence);
-  if (resize_scratch(context, node, self, bytes) != TF_OK) return TF_ERROR;
+  if (edgelm_tflite_scratch(context, node, &self->scratch, bytes) != TF_OK) return TF_ERROR;
   for (int i = 0; i < self->outputs; ++i) {
     const int index = self->tensors[self->inputs + i];
-    if (index < 0 || (size_t)index >= context->tensors_size || context->tensors[index].type != TF_FLOAT32)
-      FAIL(context, "y must be float32; export the model again"); /* the engine makes room for what the file says */
-    TfInts* dims = make_ints(RANK);
-    if (!dims) FAIL(context, "out of memory");
-    const int out[RANK] = {N, outputs[i].height, outputs[i].width, outputs[i].channels};
-    memcpy(dims->data, out, sizeof out);
-    if (context->resize_tensor(context, &context->tensors[index], dims) != TF_OK) return TF_ERROR;
+    if (edgelm_tflite_resize(context, index, N, &outputs[i]) != TF_OK) return TF_ERROR;
   }
   return TF_OK;
 }
@@ -242,8 +182,7 @@ static TfStatus kernel_invoke(TfContext* context, TfNode* node) {
   if (read_inputs(context, self, &N, inputs) != TF_OK) return TF_ERROR;
   for (int i = 0; i < self->outputs; ++i)
     outputs[i] = (edgelm_tensor){context->tensors[self->tensors[self->inputs + i]].data, 0, 0, 0};
-  const uintptr_t memory = (uintptr_t)context->tensors[self->scratch].data;
-  void* scratch = (void*)((memory + ALIGNMENT - 1) & ~(uintptr_t)(ALIGNMENT - 1));
+  void* scratch = edgelm_tflite_aligned(context, self->scratch);
   const edgelm_parallel parallel = {edgelm_pool_run, self->pool, self->threads};
   if (N > 0 && edgelm_graph_run(self->graph, EDGELM_NHWC, N, inputs, outputs, scratch,
                                 self->threads > 1 ? &parallel : NULL) != 0)

@@ -1,4 +1,5 @@
-/* What the two files of the TFLite glue share: tflite_kernel.c runs a node, tflite_delegate.c finds the nodes. */
+/* What the files of the TFLite glue share: tflite_kernel.c and tflite_deform.c run a node, tflite_delegate.c finds the
+ * nodes. */
 #ifndef EDGELM_TFLITE_KERNEL_H
 #define EDGELM_TFLITE_KERNEL_H
 
@@ -7,6 +8,7 @@
 
 #define EDGELM_TFLITE_CONV "edgelm.QuantConv2d"
 #define EDGELM_TFLITE_GRAPH "edgelm.QuantGraph"
+#define EDGELM_TFLITE_DEFORM "edgelm.DeformConv2d"
 
 #define FAIL(context, ...)                                      \
   do {                                                          \
@@ -15,6 +17,6 @@
   } while (0)
 
 /* Expects an edgelm_pool as the delegate's data, and one node for each kernel. */
-extern const TfRegistration edgelm_tflite_kernel;
+extern const TfRegistration edgelm_tflite_kernel, edgelm_tflite_deform;
 
 #endif

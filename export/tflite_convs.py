@@ -1,0 +1,107 @@
+"""Convolutions in TFLite: ordinary, depthwise, transposed, and deformable ones as the custom op of edgelm's delegate.
+
+TFLite's layout of weights is (O, kh, kw, I), and (1, kh, kw, O) for a depthwise convolution.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from edgelm.errors import UsageError
+from edgelm.export.deform import DEFORM_CONV
+from edgelm.export.ops import DOMAIN
+from edgelm.export.tflite_graph import TFLiteGraph, nhwc
+from edgelm.export.tflite_lowering import Lowering, attributes, expect
+
+__all__ = ["CONVOLUTIONS"]
+
+_DEFORM = f"{DOMAIN}.{DEFORM_CONV.name}"
+_PADS = ("pad_top", "pad_left", "pad_bottom", "pad_right")
+
+
+def _geometry(node: ir.Node, kernel: tuple[int, ...]) -> dict[str, int]:
+    """Attributes as the records of edgelm's ops name them."""
+    a = attributes(node, pads=(0, 0, 0, 0), strides=(1, 1), dilations=(1, 1))
+    return {
+        "kernel_h": kernel[0], "kernel_w": kernel[1],
+        "stride_h": a["strides"][0], "stride_w": a["strides"][1],
+        "dilation_h": a["dilations"][0], "dilation_w": a["dilations"][1],
+        **dict(zip(_PADS, a["pads"], strict=True)),
+    }  # fmt: skip
+
+
+def _bias(graph: TFLiteGraph, node: ir.Node, place: int, count: int) -> Any:
+    given = len(node.inputs) > place and node.inputs[place] is not None
+    return graph.vector(node.inputs[place], "its bias") if given else np.zeros(count, np.float32)
+
+
+def _conv(graph: TFLiteGraph, node: ir.Node) -> None:
+    expect(node, attributes(node, auto_pad="NOTSET"), auto_pad="NOTSET")
+    weight = graph.vector(node.inputs[1], "a convolution's weight")
+    groups = attributes(node, group=1)["group"]
+    channels = nhwc(node.inputs[0])[3]
+    kind, order = "CONV_2D", (0, 2, 3, 1)
+    if groups > 1:
+        if not groups == channels == len(weight):
+            raise UsageError(
+                f"Conv with group={groups} from {channels} to {len(weight)} channels cannot be written as TFLite, only "
+                "1 group, or as many as there are channels"
+            )
+        kind, order = "DEPTHWISE_CONV_2D", (1, 2, 3, 0)
+    x = graph.name(node.inputs[0])
+    bias = _bias(graph, node, 2, len(weight))
+    geometry = _geometry(node, weight.shape[2:])
+    output, relu = graph.output_of(node, relu=True)
+    operands = graph.constant(np.ascontiguousarray(weight.transpose(order))), graph.constant(bias)
+    graph.conv(x, *operands, geometry, output, graph.tensors[output].shape, relu=relu, kind=kind)
+
+
+def _conv_transpose(graph: TFLiteGraph, node: ir.Node) -> None:
+    """One whose tiles do not overlap: a 1x1 convolution to k k times the channels, which DEPTH_TO_SPACE spreads.
+
+    TRANSPOSE_CONV would hold the batch as a constant, so that no engine could resize it.
+    """
+    weight = graph.vector(node.inputs[1], "a transposed convolution's weight")  # (I, O, k, k)
+    I, O, k, _ = weight.shape
+    a = attributes(
+        node, pads=(0, 0, 0, 0), strides=(1, 1), dilations=(1, 1), group=1, auto_pad="NOTSET", output_padding=(0, 0)
+    )
+    plain = {"pads": (0, 0, 0, 0), "dilations": (1, 1), "group": 1, "auto_pad": "NOTSET", "output_padding": (0, 0)}
+    expect(node, a | {"kernel": weight.shape[2:]}, **plain, strides=(k, k), kernel=(k, k))
+    if "output_shape" in a:
+        raise UsageError("ConvTranspose with output_shape cannot be written as TFLite")
+    bias = _bias(graph, node, 2, O)
+    x = graph.name(node.inputs[0])
+    _, H, W, _ = graph.tensors[x].shape
+    rows = np.ascontiguousarray(weight.transpose(2, 3, 1, 0).reshape(k * k * O, 1, 1, I))
+    geometry = {"kernel_h": 1, "kernel_w": 1, "stride_h": 1, "stride_w": 1, "dilation_h": 1, "dilation_w": 1}
+    geometry |= dict.fromkeys(_PADS, 0)
+    output, relu = graph.output_of(node, relu=True)
+    operands = graph.constant(rows), graph.constant(np.tile(bias, k * k))
+    made = graph.conv(x, *operands, geometry, None, (1, H, W, k * k * O), relu=relu)
+    graph.add("DEPTH_TO_SPACE", [made], (), {"block_size": k}, output=output)
+
+
+def _deform_conv(graph: TFLiteGraph, node: ir.Node) -> None:
+    x, weight, offset, *rest = node.inputs
+    a = attributes(node, group=1, offset_group=1)
+    expect(node, a, group=1, offset_group=1)
+    if len(rest) > 1 and rest[1] is not None:
+        raise UsageError("DeformConv with a mask cannot be written as TFLite")
+    filters = graph.vector(weight, "a deformable convolution's weight")
+    O, C, *kernel = filters.shape
+    given = {"version": 1, **_geometry(node, tuple(kernel)), "in_channels": C, "out_channels": O}
+    bias = graph.constant(_bias(graph, node, 3, O))
+    operands = [graph.constant(np.ascontiguousarray(filters.transpose(0, 2, 3, 1))), bias]
+    operands += [graph.name(offset), graph.name(x)]
+    graph.add_custom(_DEFORM, operands, node.outputs, DEFORM_CONV.options(given))
+
+
+CONVOLUTIONS: Mapping[str, Lowering] = {
+    "Conv": _conv,
+    "ConvTranspose": _conv_transpose,
+    "DeformConv": _deform_conv,
+}
+"""By ONNX op."""
