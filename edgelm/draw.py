@@ -12,6 +12,7 @@ import numpy.typing as npt
 from edgelm.errors import UsageError
 from edgelm.images import as_bgr8
 from edgelm.landmarks import Landmarks
+from edgelm.opencv import import_cv2
 
 __all__ = ["draw"]
 
@@ -90,7 +91,7 @@ def _line_width(extent: float) -> int:
 
 def _draw_box(canvas: Array, box: Array, extent: float) -> None:
     """Corner brackets rather than a frame: they leave the contours in peace."""
-    import cv2
+    cv2 = import_cv2()
 
     x1, y1, x2, y2 = box
     arm = 0.12 * min(x2 - x1, y2 - y1)
@@ -106,7 +107,7 @@ def _draw_box(canvas: Array, box: Array, extent: float) -> None:
 
 
 def _draw_contours(canvas: Array, one: Landmarks, shown: Array, extent: float) -> None:
-    import cv2
+    cv2 = import_cv2()
 
     width = _line_width(extent)
     lines = []
@@ -143,7 +144,7 @@ def _draw_points(canvas: Array, xy: Array, extent: float) -> None:
 
 
 def _write_score(canvas: Array, one: Landmarks, extent: float) -> None:
-    import cv2
+    cv2 = import_cv2()
 
     text = f"{float(one.score[0].mean()):.2f}"
     if one.track_id is not None:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelm.errors import ModelFileError, UsageError
+from edgelm.geometry import Layout
 from edgelm.spec import METADATA_KEY, ModelSpec
 
 __all__ = ["MAX_FILE_BYTES", "Session", "check_tensor", "check_threads", "package_version", "read_model", "read_spec"]
@@ -28,6 +29,7 @@ class Session(ABC):
 
     Attributes:
         engine: "onnx" or "tflite".
+        layout: in which order the engine reads its input; an x whose memory lies so is not copied.
         engine_version: package and version that runs it, for example "onnxruntime 1.31.1".
         path: of the file.
         spec: the model's description of itself.
@@ -36,6 +38,7 @@ class Session(ABC):
     """
 
     engine: ClassVar[str]
+    layout: ClassVar[Layout] = "NHWC"
 
     def __init__(self, path: Path, spec: ModelSpec, *, engine_version: str, weights_bytes: int, threads: int) -> None:
         self.path = path
@@ -48,7 +51,7 @@ class Session(ABC):
         """Heatmaps of normalized crops.
 
         Args:
-            x: (N, H, W, 3) float32, channels and scale as `spec.input` says; N may be 0.
+            x: (N, H, W, 3) float32 with any strides, channels and scale as `spec.input` says; N may be 0.
 
         Returns:
             (N, K, h, w) float32, C-contiguous.
@@ -67,7 +70,7 @@ class Session(ABC):
         maps = (len(s.scheme.names), s.heatmap_height, s.heatmap_width)
         if len(x) == 0:
             return np.empty((0, *maps), np.float32)
-        y = self._run(np.ascontiguousarray(x))
+        y = self._run(x)
         if y.shape != (len(x), *maps) or y.dtype != np.float32:
             raise ModelFileError(
                 f"{self.path} answers with {y.shape} {y.dtype}, its description says {(len(x), *maps)} float32; "

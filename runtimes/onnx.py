@@ -60,6 +60,7 @@ class OnnxSession(Session):
     """A model file run by ONNX Runtime on the CPU."""
 
     engine = "onnx"
+    layout = "NCHW"
 
     def __init__(self, path: Path, threads: int = 1) -> None:
         """Load a file.

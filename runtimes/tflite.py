@@ -84,7 +84,7 @@ class TfliteSession(Session):
                 raise UsageError(f"the session of {self.path} is closed; open it again")
             try:
                 for i in range(len(x)):
-                    self._engine.set_tensor(self._input, x[i : i + 1])
+                    self._engine.set_tensor(self._input, np.ascontiguousarray(x[i : i + 1]))
                     self._engine.invoke()
                     maps.append(self._engine.get_tensor(self._output))
             except (RuntimeError, ValueError) as error:

@@ -8,6 +8,7 @@ import typer
 from edgelm.atomic import atomic_path, check_output
 from edgelm.cli.output import human, print_json
 from edgelm.errors import EdgelmError, UsageError, VerificationError
+from edgelm.opencv import import_cv2
 
 __all__ = ["register"]
 
@@ -78,7 +79,7 @@ def _boxes(texts: list[str] | None, file: Path | None) -> Any:
 
 
 def _check_picture(path: Path) -> None:
-    import cv2
+    cv2 = import_cv2()
 
     check_output(path)
     if not path.suffix or not cv2.haveImageWriter(path.name):
@@ -86,7 +87,7 @@ def _check_picture(path: Path) -> None:
 
 
 def _write_picture(path: Path, picture: Any) -> None:
-    import cv2
+    cv2 = import_cv2()
 
     with atomic_path(path) as temporary:
         if not cv2.imwrite(str(temporary), picture):
