@@ -131,7 +131,7 @@ def test_a_detector_that_fails() -> None:
     with pytest.raises(UsageError, match=r"the detector .*Broken failed with ZeroDivisionError: no anchors") as caught:
         make_runtime()(blobs(PLACES), detector=Broken())
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
-    with pytest.raises(UsageError, match="a detector that is called with an image, got 'yunet.onnx'"):
+    with pytest.raises(UsageError, match=r"a detector that is called with an image, got 'yunet\.onnx'"):
         make_runtime()(blobs(PLACES), detector="yunet.onnx")  # type: ignore[arg-type]
 
     def missing(image: np.ndarray) -> None:

@@ -25,7 +25,7 @@ def test_normalized() -> None:
     assert [len(face) for face in faces] == [68, 68]
     assert faces[1][7] == (0.0, 1.0, 0.0, 1.0, 1.0, "jaw_7")
     assert faces[1][8].visibility == faces[1][8].presence == 0
-    assert (faces[0][0].x, faces[0][0].y) == (1.0, pytest.approx(0.5 / 120))
+    assert faces[0][0][:2] == pytest.approx((1.0, 0.5 / 120))
 
 
 def test_mmpose() -> None:
@@ -54,7 +54,7 @@ def test_csv() -> None:
     ]
     assert rows[68 + 3]["x"] == ""
     np.testing.assert_allclose(float(rows[70]["y"]), result.xy[1, 2, 1], rtol=1e-5)
-    assert list(csv.DictReader(io.StringIO(make(1).to_csv())))[0]["track_id"] == ""
+    assert next(csv.DictReader(io.StringIO(make(1).to_csv())))["track_id"] == ""
     assert make(0).to_csv() == "person,track_id,landmark,x,y,score\n"
 
 
