@@ -6,7 +6,6 @@ N = batch, K = landmarks, H, W = input height and width, h, w = heatmap height a
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar
@@ -18,7 +17,7 @@ from edgelm.errors import ModelFileError, UsageError
 from edgelm.geometry import Layout
 from edgelm.spec import METADATA_KEY, ModelSpec
 
-__all__ = ["MAX_FILE_BYTES", "Session", "check_tensor", "check_threads", "package_version", "read_model", "read_spec"]
+__all__ = ["MAX_FILE_BYTES", "Session", "check_tensor", "check_threads", "read_model", "read_spec"]
 
 MAX_FILE_BYTES = 256 << 20
 """Larger files are refused: edgelm's are a few MB at most, and a file is read whole."""
@@ -97,14 +96,6 @@ class Session(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
-
-
-def package_version(package: str) -> str | None:
-    """The package's name and installed version, or None."""
-    try:
-        return f"{package} {version(package)}"
-    except PackageNotFoundError:
-        return None
 
 
 def check_threads(threads: int) -> None:
