@@ -7,16 +7,21 @@ quarter pixel towards the larger of the two neighbours, per axis:
 * `index`: at (ix, iy); refined where both 2 <= ix <= w - 2 and 2 <= iy <= h - 2 (lopsided in the original, and kept).
 * `resize_argmax`: the map is enlarged bilinearly to 128 x 128; the argmax of that, unrefined.
 
+Other refinements (`edgelm.refine`) are options; no family was evaluated with them.
+
 A tie goes to the first peak in row-major order. Pixels that are not finite never win.
 N = boxes, K = landmarks, h, w = height and width of a heatmap.
 """
 
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from edgelm import geometry
+from edgelm.enlarge import enlarge, enlarged_peak
+from edgelm.errors import UsageError
+from edgelm.refine import Refine, around, refine
 from edgelm.spec import Decode, ModelSpec, Score
 
 __all__ = ["decidable", "decode", "to_crop", "to_image", "to_map"]
@@ -29,7 +34,7 @@ _LOWEST = -1e30
 _NEAR = 2  # px around the peak that the score "softmax_near" counts
 
 
-def decode(heatmaps: Array, rule: Decode, score: Score = "max") -> tuple[Array, Array]:
+def decode(heatmaps: Array, rule: Decode, score: Score = "max", *, refinement: Refine = "rule") -> tuple[Array, Array]:
     """The peak of each heatmap.
 
     A map that shows no point, one whose maximum is not above 0 under the score rule "max" or that holds no finite
@@ -41,22 +46,22 @@ def decode(heatmaps: Array, rule: Decode, score: Score = "max") -> tuple[Array, 
         score: "max" the maximum itself, for maps regressed to [0, 1]; "sigmoid_max" its sigmoid, for maps trained with
             per-pixel binary cross-entropy; "softmax_near" the mass of the map's softmax within 2 px of the peak, along
             either axis, for maps trained with softmax cross-entropy: the chance that the landmark is there.
+        refinement: "rule" as the network was evaluated; else one of `edgelm.refine`'s, or "none".
 
     Returns:
         uv (N, K, 2) float32 in the units of the rule, for `to_crop`, and the score (N, K) float32.
+
+    Raises:
+        UsageError: heatmaps of another number of axes, or an unknown refinement.
     """
+    if heatmaps.ndim != 4:
+        raise UsageError(f"expected heatmaps (N, K, h, w), got {heatmaps.shape}; add the axes that are missing")
+    if refinement not in get_args(Refine):
+        raise UsageError(f"unknown refinement {refinement!r}; known are {', '.join(get_args(Refine))}")
     N, K, h, w = heatmaps.shape
     maps, seen = _finite(heatmaps.reshape(N * K, h, w))
     peak = _Peak(maps)
-    if rule == "resize_argmax":
-        middle = (_RESIZED / 2, _RESIZED / 2)
-        large = _Peak(_resized(maps))
-        uv: Array = np.stack([large.x, large.y], -1)
-    else:
-        middle = (w / 2, h / 2)
-        slope, refined = peak.slope(_FIRST[rule])
-        half = 0.5 if rule == "center" else 0.0
-        uv = np.stack([peak.x, peak.y], -1) + half + np.where(refined[:, None], 0.25 * np.sign(slope), 0.0)
+    uv, middle = _places(peak, rule, score, refinement)
     shown = seen & (peak.value > 0) if score == "max" else seen
     uv = np.where(shown[:, None], uv, middle).astype(np.float32)
     value = np.where(seen, _score(maps, peak, score), 0.0).astype(np.float32)
@@ -87,7 +92,7 @@ def decidable(heatmaps: Array, rule: Decode, score: Score = "max", *, margin: fl
     if score == "max":
         fine &= np.abs(peak.value) > clear
     if rule == "resize_argmax":
-        maps = _resized(maps)
+        maps = enlarge(maps, _RESIZED)
     else:
         slope, refined = peak.slope(_FIRST[rule])
         fine &= ~refined | (np.abs(slope) > clear[:, None]).all(-1)
@@ -156,11 +161,40 @@ def _finite(maps: Array) -> tuple[Array, Array]:
     return np.where(finite, maps, np.float32(_LOWEST)), np.asarray(finite.any((1, 2)))
 
 
-def _resized(maps: Array) -> Array:
-    import cv2
+def _places(peak: "_Peak", rule: Decode, score: Score, refinement: Refine) -> tuple[Array, tuple[float, float]]:
+    """The peaks (M, 2) and the middle of a map, both in the units of the rule."""
+    h, w = peak.maps.shape[1:]
+    large = rule == "resize_argmax"
+    middle = (_RESIZED / 2, _RESIZED / 2) if large else (w / 2, h / 2)
+    if large and refinement == "rule":
+        return np.stack(enlarged_peak(peak.maps, _RESIZED), -1), middle
+    at = np.stack([peak.x, peak.y], -1).astype(np.float64)
+    if refinement == "rule":
+        slope, refined = peak.slope(_FIRST[rule])
+        at += np.where(refined[:, None], 0.25 * np.sign(slope), 0.0)
+    elif refinement != "none":
+        best = peak.value[:, None, None]
+        at += refine(peak.maps, peak.x, peak.y, refinement, lambda values: _mass(values, best, score))
+    if large:  # of the enlarged map, whose areas are aligned with the small one's
+        return (at + 0.5) * (_RESIZED / np.array([w, h])) - 0.5, middle
+    return at + (0.5 if rule == "center" else 0.0), middle
 
-    large = [cv2.resize(one, (_RESIZED, _RESIZED), interpolation=cv2.INTER_LINEAR) for one in maps]
-    return np.array(large, np.float32).reshape(len(maps), _RESIZED, _RESIZED)
+
+def _mass(values: Array, best: Array, rule: Score) -> Array:
+    """Values of maps as something that is not negative and grows with them; `best` is each map's largest."""
+    if rule == "max":
+        return np.maximum(values, 0.0)
+    if rule == "sigmoid_max":
+        return _sigmoid(values)
+    with np.errstate(over="ignore"):
+        mass: Array = np.exp(values - best)
+    return mass
+
+
+def _sigmoid(values: Array) -> Array:
+    small = np.exp(-np.abs(values))  # this form does not overflow
+    sigmoid: Array = np.where(values >= 0, 1, small) / (1 + small)
+    return sigmoid
 
 
 def _score(maps: Array, peak: "_Peak", rule: Score) -> Array:
@@ -169,14 +203,10 @@ def _score(maps: Array, peak: "_Peak", rule: Score) -> Array:
     if rule == "max":
         return best
     if rule == "sigmoid_max":
-        small = np.exp(-np.abs(best))  # this form does not overflow
-        sigmoid: Array = np.where(best >= 0, 1, small) / (1 + small)
-        return sigmoid
+        return _sigmoid(best)
     with np.errstate(over="ignore"):
-        mass = np.exp(maps - best[:, None, None])
-    reach = np.arange(2 * _NEAR + 1)
-    rows, columns = peak.y[:, None, None] + reach[:, None], peak.x[:, None, None] + reach
-    padded = np.pad(mass, ((0, 0), (_NEAR, _NEAR), (_NEAR, _NEAR)))
-    near: Array = padded[np.arange(len(maps))[:, None, None], rows, columns].sum((1, 2))
-    share: Array = near / mass.sum((1, 2))
+        mass = maps - best[:, None, None]
+    np.exp(mass, out=mass)
+    near, inside = around(mass, peak.x, peak.y, _NEAR)
+    share: Array = np.where(inside, near, 0.0).sum((1, 2)) / mass.sum((1, 2))
     return share

@@ -3,7 +3,14 @@
 The command line turns `UsageError` into exit code 2 and every other `EdgelmError` into exit code 1.
 """
 
-__all__ = ["EdgelmError", "EngineMissingError", "ModelFileError", "UsageError", "VerificationError"]
+__all__ = [
+    "EdgelmError",
+    "EngineMissingError",
+    "ModelFileError",
+    "PackageMissingError",
+    "UsageError",
+    "VerificationError",
+]
 
 
 class EdgelmError(Exception):
@@ -18,7 +25,11 @@ class ModelFileError(EdgelmError, ValueError):
     """A model or checkpoint file is missing, truncated, foreign or damaged."""
 
 
-class EngineMissingError(EdgelmError, ImportError):
+class PackageMissingError(EdgelmError, ImportError):
+    """A package that only some uses of edgelm need is not installed; the text says how to install it."""
+
+
+class EngineMissingError(PackageMissingError):
     """The inference engine that a model file needs is not installed."""
 
 

@@ -11,16 +11,20 @@ What a heatmap peak means is `edgelm.decode`; conventions by name are `edgelm.cr
 N = boxes, K = landmarks, H, W = height and width in px.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from edgelm.errors import UsageError
+from edgelm.opencv import import_cv2
 from edgelm.spec import CropSpec, Decode, InputSpec
 
-__all__ = ["apply", "crop_matrix", "first_pixel", "invert", "normalize", "warp"]
+__all__ = ["Layout", "apply", "crop_matrix", "empty_batch", "first_pixel", "invert", "normalize", "warp"]
 
 Array = npt.NDArray[Any]
+Layout = Literal["NCHW", "NHWC"]
+"""In which order an engine reads the values of its input: batch, channels, rows, columns."""
 
 _MAX_SUPERSAMPLE = 8
 
@@ -68,7 +72,9 @@ def apply(matrix: Array, xy: Array) -> Array:
     return np.asarray(xy, np.float64) @ np.swapaxes(matrix[..., :2], -1, -2) + matrix[..., None, :, 2]
 
 
-def warp(image: Array, matrix: Array, height: int, width: int, *, first_pixel: float = 0.5) -> Array:
+def warp(
+    image: Array, matrix: Array, height: int, width: int, *, first_pixel: float = 0.5, out: Array | None = None
+) -> Array:
     """Cut a crop out of an image; zeros where the image does not reach.
 
     Interpolates bilinearly. Where the crop shrinks the image twofold or more, it is drawn at the next lower whole
@@ -80,30 +86,69 @@ def warp(image: Array, matrix: Array, height: int, width: int, *, first_pixel: f
         height: of the crop in px.
         width: of the crop in px.
         first_pixel: crop coordinate of the middle of crop pixel 0, see `first_pixel`.
+        out: C-contiguous uint8 of the result's shape to write into, instead of a new array; UsageError for another.
 
     Returns:
         (height, width, 3) or (height, width) uint8.
     """
-    import cv2
+    cv2 = import_cv2()
 
+    _check_room(out, (height, width, *image.shape[2:]), np.uint8)
     scale = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
     times = int(min(max(1 / scale + 1e-6, 1), _MAX_SUPERSAMPLE))
     # warpAffine counts pixel centres on both sides; crop pixel j covers [j, j + 1) + first_pixel - 0.5.
     drawn = times * (matrix + np.array([[0, 0, 0.5 - first_pixel]] * 2)) - np.array([[0, 0, 0.5]] * 2)
     size = (times * width, times * height)
-    crop = cv2.warpAffine(image, drawn, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-    return crop if times == 1 else cv2.resize(crop, (width, height), interpolation=cv2.INTER_AREA)
+    flags = {"flags": cv2.INTER_LINEAR, "borderMode": cv2.BORDER_CONSTANT}
+    if times == 1:
+        crop: Array = cv2.warpAffine(image, drawn, size, dst=out, **flags)
+    else:
+        large = cv2.warpAffine(image, drawn, size, **flags)
+        crop = cv2.resize(large, (width, height), dst=out, interpolation=cv2.INTER_AREA)
+    return crop if out is None else out
 
 
-def normalize(crop: Array, spec: InputSpec) -> Array:
-    """Crops (..., H, W, 3) uint8 BGR -> (..., H, W, 3) float32, channels in the network's order."""
-    import cv2
+def empty_batch(count: int, spec: InputSpec, layout: Layout) -> Array:
+    """Room for `count` inputs: (count, H, W, 3) float32, whose memory lies as an engine of `layout` reads it.
+
+    For NCHW the array is a view of (count, 3, H, W): the engine's own transposition of it copies nothing.
+    """
+    if layout == "NHWC":
+        return np.empty((count, spec.height, spec.width, 3), np.float32)
+    return np.empty((count, 3, spec.height, spec.width), np.float32).transpose(0, 2, 3, 1)
+
+
+def normalize(crop: Array, spec: InputSpec, *, out: Array | None = None) -> Array:
+    """Crops (..., H, W, 3) uint8 BGR -> (..., H, W, 3) float32, channels in the network's order.
+
+    Args:
+        crop: one or many.
+        spec: of the network's input.
+        out: where one crop (H, W, 3) is written to, instead of a new array: a part of an `empty_batch`.
+
+    Raises:
+        UsageError: `out` has another shape or type.
+    """
+    cv2 = import_cv2()
 
     if crop.size == 0:
         return np.zeros(crop.shape, np.float32)
+    _check_room(out, crop.shape, np.float32)
+    # A table is exact, and fast.
+    table = ((np.arange(256)[:, None] / 255 - np.array(spec.mean)) / np.array(spec.std)).astype(np.float32)
+    if out is not None and not out.flags.c_contiguous:
+        planes = cv2.split(crop)
+        for c, plane in enumerate(planes[::-1] if spec.channels == "RGB" else planes):
+            cv2.LUT(plane, np.ascontiguousarray(table[:, c]), dst=out[:, :, c])
+        return out
     rows = crop.reshape(-1, crop.shape[-2], 3)
     if spec.channels == "RGB":
         rows = cv2.cvtColor(rows, cv2.COLOR_BGR2RGB)
-    values = (np.arange(256)[:, None] / 255 - np.array(spec.mean)) / np.array(spec.std)
-    out: Array = cv2.LUT(rows, values.astype(np.float32)[None]).reshape(crop.shape)  # a table is exact, and fast
-    return out
+    values: Array = cv2.LUT(rows, table[None], dst=out)
+    return values.reshape(crop.shape) if out is None else out
+
+
+def _check_room(out: Array | None, shape: tuple[int, ...], dtype: type) -> None:
+    """OpenCV silently takes a new array where the one it was given does not fit."""
+    if out is not None and (out.shape != shape or out.dtype != dtype):
+        raise UsageError(f"expected an output array {shape} {dtype.__name__}, got {out.shape} {out.dtype}")

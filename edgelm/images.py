@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgelm.errors import UsageError
+from edgelm.opencv import import_cv2
 
 __all__ = ["MAX_PIXELS", "as_bgr8", "read_image"]
 
@@ -28,7 +29,7 @@ def read_image(path: str | PathLike[str]) -> Array:
     Raises:
         UsageError: no such file, empty, not an image, or larger than 100 megapixels.
     """
-    import cv2
+    cv2 = import_cv2()
 
     path = Path(path)
     if not path.is_file():
@@ -45,7 +46,7 @@ def read_image(path: str | PathLike[str]) -> Array:
     height, width = _declared_size(data)
     _check_size(height, width, str(path))
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        image: Array | None = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error:  # beyond OpenCV's own limits
         image = None
     if image is None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgelm import tables
 from edgelm.errors import UsageError
 from edgelm.spec import LandmarkScheme
 
@@ -36,6 +37,7 @@ class Landmarks:
         image_size: (height, width) px.
         times: ms per stage: detect, crop, network, decode, total.
         track_id: (N,) int64 in a video, else None.
+        box_score: (N,) float64, what the detector gave its boxes, else None.
     """
 
     xy: Array
@@ -46,10 +48,12 @@ class Landmarks:
     image_size: tuple[int, int]
     times: Mapping[str, float] = field(default_factory=dict)
     track_id: Array | None = None
+    box_score: Array | None = None
 
     def __post_init__(self) -> None:
         N, K = len(self.xy), len(self.scheme.names)
         wanted = {"xy": (N, K, 2), "score": (N, K), "box": (N, 4), "crop_matrix": (N, 2, 3)}
+        wanted |= {name: (N,) for name in ("track_id", "box_score") if getattr(self, name) is not None}
         for name, shape in wanted.items():
             if (got := getattr(self, name).shape) != shape:
                 raise UsageError(f"expected {name} of shape {shape} for {K} landmarks of {self.scheme.name}, got {got}")
@@ -73,6 +77,7 @@ class Landmarks:
             box=self.box[which],
             crop_matrix=self.crop_matrix[which],
             track_id=None if self.track_id is None else self.track_id[which],
+            box_score=None if self.box_score is None else self.box_score[which],
         )
 
     def each(self) -> Iterator["Landmarks"]:
@@ -119,3 +124,23 @@ class Landmarks:
     def to_json(self) -> str:
         """`to_dict` as one line of JSON."""
         return json.dumps(self.to_dict(), separators=(",", ":"), allow_nan=False)
+
+    def to_csv(self) -> str:
+        """One line for each point, see `edgelm.tables.to_csv`."""
+        return tables.to_csv(self)
+
+    def to_dataframe(self) -> Any:
+        """A pandas DataFrame of one row for each point, see `edgelm.tables.to_dataframe`."""
+        return tables.to_dataframe(self)
+
+    def to_normalized(self) -> list[list[tables.NormalizedLandmark]]:
+        """Points in shares of the image, with MediaPipe's fields, see `edgelm.tables.to_normalized`."""
+        return tables.to_normalized(self)
+
+    def to_mmpose(self) -> list[dict[str, Any]]:
+        """Records like those of MMPose's inferencers, see `edgelm.tables.to_mmpose`."""
+        return tables.to_mmpose(self)
+
+    def to_supervision(self) -> Any:
+        """`supervision.KeyPoints`, see `edgelm.tables.to_supervision`."""
+        return tables.to_supervision(self)

@@ -212,6 +212,8 @@ def _build(kind: Any, data: Any) -> Any:
 
 def _coerce(hint: Any, key: str, value: Any) -> Any:
     """Check a JSON value against the field's declared type, all the way down, and turn lists into tuples."""
+    if type(value) is hint and (hint is not float or math.isfinite(value)):
+        return value  # nearly all of a description's values are names and indices
     origin, inner = get_origin(hint), get_args(hint)
     if origin is UnionType:  # the only unions here are `X | None`
         return None if value is None else _coerce(inner[0], key, value)

@@ -6,7 +6,6 @@ N = batch, K = landmarks, H, W = input height and width, h, w = heatmap height a
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar
@@ -15,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelm.errors import ModelFileError, UsageError
+from edgelm.geometry import Layout
 from edgelm.spec import METADATA_KEY, ModelSpec
 
-__all__ = ["MAX_FILE_BYTES", "Session", "check_tensor", "check_threads", "package_version", "read_model", "read_spec"]
+__all__ = ["MAX_FILE_BYTES", "Session", "check_tensor", "check_threads", "read_model", "read_spec"]
 
 MAX_FILE_BYTES = 256 << 20
 """Larger files are refused: edgelm's are a few MB at most, and a file is read whole."""
@@ -28,6 +28,7 @@ class Session(ABC):
 
     Attributes:
         engine: "onnx" or "tflite".
+        layout: in which order the engine reads its input; an x whose memory lies so is not copied.
         engine_version: package and version that runs it, for example "onnxruntime 1.31.1".
         path: of the file.
         spec: the model's description of itself.
@@ -36,6 +37,7 @@ class Session(ABC):
     """
 
     engine: ClassVar[str]
+    layout: ClassVar[Layout] = "NHWC"
 
     def __init__(self, path: Path, spec: ModelSpec, *, engine_version: str, weights_bytes: int, threads: int) -> None:
         self.path = path
@@ -48,7 +50,7 @@ class Session(ABC):
         """Heatmaps of normalized crops.
 
         Args:
-            x: (N, H, W, 3) float32, channels and scale as `spec.input` says; N may be 0.
+            x: (N, H, W, 3) float32 with any strides, channels and scale as `spec.input` says; N may be 0.
 
         Returns:
             (N, K, h, w) float32, C-contiguous.
@@ -67,7 +69,7 @@ class Session(ABC):
         maps = (len(s.scheme.names), s.heatmap_height, s.heatmap_width)
         if len(x) == 0:
             return np.empty((0, *maps), np.float32)
-        y = self._run(np.ascontiguousarray(x))
+        y = self._run(x)
         if y.shape != (len(x), *maps) or y.dtype != np.float32:
             raise ModelFileError(
                 f"{self.path} answers with {y.shape} {y.dtype}, its description says {(len(x), *maps)} float32; "
@@ -94,14 +96,6 @@ class Session(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
-
-
-def package_version(package: str) -> str | None:
-    """The package's name and installed version, or None."""
-    try:
-        return f"{package} {version(package)}"
-    except PackageNotFoundError:
-        return None
 
 
 def check_threads(threads: int) -> None:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from edgelm.errors import EngineMissingError
 from edgelm.images import as_bgr8
+from edgelm.opencv import import_cv2
 
 __all__ = ["CORRECTION", "find_faces", "haar_boxes", "iou"]
 
@@ -58,7 +59,7 @@ def find_faces(image: Array) -> tuple[Array, Array]:
 
 def haar_boxes(image: Array) -> tuple[Array, Array]:
     """What the cascade itself finds: squares (N, 4) float64 x1, y1, x2, y2 image px and scores (N,)."""
-    import cv2
+    cv2 = import_cv2()
 
     grey = cv2.cvtColor(as_bgr8(image), cv2.COLOR_BGR2GRAY)
     shrink = max(1.0, max(grey.shape) / _LONG_SIDE)
@@ -99,7 +100,7 @@ def _overlap(a: Array, b: Array) -> float:
 
 @lru_cache(maxsize=1)
 def _cascade() -> Any:
-    import cv2
+    cv2 = import_cv2()
 
     carried = getattr(getattr(cv2, "data", None), "haarcascades", None)
     folders = [_DEBIAN] if carried is None else [carried, _DEBIAN]

@@ -1,15 +1,18 @@
-"""The registry of inference engines: which one reads which file, and what of it is installed."""
+"""The registry of inference engines: which one reads which file, and what of it is installed.
+
+What an engine's module brings is imported when it is asked for: a start pays for one engine only.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 from edgelm.errors import UsageError
 from edgelm.runtimes import native
 from edgelm.runtimes.base import Session
-from edgelm.runtimes.onnx import OnnxSession, import_onnxruntime, onnx_problem, onnx_version
-from edgelm.runtimes.tflite import TfliteSession, import_engine, tflite_problem, tflite_version
 
 __all__ = ["Engine", "engines", "open_session", "register_engine"]
 
@@ -79,5 +82,14 @@ def open_session(
     )
 
 
-register_engine(Engine("onnx", ".onnx", OnnxSession, onnx_version, import_onnxruntime, onnx_problem))
-register_engine(Engine("tflite", ".tflite", TfliteSession, tflite_version, import_engine, tflite_problem))
+def _late(module: str, name: str) -> Callable[..., Any]:
+    """The callable `name` of an engine's module, imported at the first call."""
+    return lambda *arguments: getattr(import_module(f"edgelm.runtimes.{module}"), name)(*arguments)
+
+
+for _name, _session, _load in (
+    ("onnx", "OnnxSession", "import_onnxruntime"),
+    ("tflite", "TfliteSession", "import_engine"),
+):
+    _parts = (_late(_name, part) for part in (_session, f"{_name}_version", _load, f"{_name}_problem"))
+    register_engine(Engine(_name, f".{_name}", *_parts))

@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelm.errors import EngineMissingError, ModelFileError, UsageError
-from edgelm.runtimes.base import Session, check_tensor, check_threads, package_version, read_model, read_spec
+from edgelm.runtimes.base import Session, check_tensor, check_threads, read_model, read_spec
 from edgelm.runtimes.native import engine_library
 from edgelm.runtimes.onnx_file import read_onnx
+from edgelm.runtimes.packages import package_version
 from edgelm.spec import METADATA_KEY
 
 __all__ = ["OnnxSession", "import_onnxruntime", "onnx_problem", "onnx_version"]
@@ -32,7 +33,7 @@ def onnx_version() -> str | None:
 
 def onnx_problem() -> str | None:
     """Why the installed version must not be imported here, or None."""
-    if onnx_version() != "onnxruntime 1.21.0" or platform.machine().lower() not in ("aarch64", "arm64"):
+    if platform.machine().lower() not in ("aarch64", "arm64") or onnx_version() != "onnxruntime 1.21.0":
         return None
     return (
         "onnxruntime 1.21.0 ends with an illegal instruction on 64-bit ARM CPUs such as a Raspberry Pi 3's or 4's; "
@@ -60,6 +61,7 @@ class OnnxSession(Session):
     """A model file run by ONNX Runtime on the CPU."""
 
     engine = "onnx"
+    layout = "NCHW"
 
     def __init__(self, path: Path, threads: int = 1) -> None:
         """Load a file.

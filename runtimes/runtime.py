@@ -5,31 +5,34 @@ Ties the pure steps together: `crop` (edgelm.geometry), `infer` (a session of an
 N = boxes, K = landmarks, H, W = the network's input size, h, w = a heatmap's size.
 """
 
+import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
-from threading import Lock
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from edgelm import decode, geometry
+from edgelm import decode, flip, geometry
 from edgelm.boxes import check_boxes
 from edgelm.errors import UsageError
 from edgelm.images import as_bgr8
 from edgelm.landmarks import Landmarks
+from edgelm.nms import suppress
+from edgelm.refine import Refine
+from edgelm.roi import turned_boxes
 from edgelm.runtimes.base import Session, check_threads
+from edgelm.runtimes.detections import Detector, detect
+from edgelm.runtimes.opencv_threads import opencv_threads
 from edgelm.spec import ModelSpec
 from edgelm.testvector import SelftestReport, replay
 
 __all__ = ["Detector", "Runtime"]
 
 Array = npt.NDArray[Any]
-Detector = Callable[[Array], Any]
-"""An image (H, W, 3) uint8 BGR -> boxes (N, 4) x1, y1, x2, y2 image px, or a tuple of boxes and anything."""
 
 _BATCH = 32
 _STAGES = ("detect", "crop", "network", "decode")
@@ -41,7 +44,8 @@ class Runtime:
         with Runtime("face.onnx") as runtime:
             xy, score = runtime(image_bgr)
 
-    May be called from several threads.
+    May be called from several threads. In the child of a fork a runtime with one thread works on; one with more has
+    lost its threads there and says so: open it in the process that uses it.
     """
 
     def __init__(
@@ -72,61 +76,102 @@ class Runtime:
         self.session = session
         self.spec: ModelSpec = session.spec
         self.threads = threads
+        self._process = os.getpid()
 
-    def __call__(self, image: Array, boxes: Any = None, *, detector: Detector | None = None) -> Landmarks:
+    def __call__(
+        self,
+        image: Array,
+        boxes: Any = None,
+        *,
+        detector: Detector | None = None,
+        rotation: Any = 0.0,
+        flip_test: bool = False,
+        refinement: Refine = "rule",
+        nms: float | None = None,
+    ) -> Landmarks:
         """Find the landmarks of each box.
 
         Args:
             image: (H, W, 3) uint8 BGR, or any kind `edgelm.images.as_bgr8` takes.
             boxes: (N, 4) x1, y1, x2, y2 image px; N may be 0. They may reach beyond the image, not lie outside it.
-            detector: finds the boxes where none are given; for face models `edgelm.runtimes.detect.find_faces` is the
-                default.
+                Or Landmarks, of an earlier frame or pass: crops are laid around them, upright with each head.
+            detector: finds the boxes where none are given, see `edgelm.runtimes.detections`; for face models
+                `edgelm.runtimes.detect.find_faces` is the default.
+            rotation: degrees that the content of each crop is turned by, clockwise: one number or (N,).
+            flip_test: run the mirror image of each crop too, see `edgelm.flip`; takes twice the time.
+            refinement: of the peaks, see `edgelm.refine`; "rule" is how the network was evaluated.
+            nms: keep one of the results whose OKS is above this, see `edgelm.nms`; HRNet takes 0.9.
 
         Raises:
-            UsageError: an image or box that cannot be used; or a pose model without boxes and detector.
+            UsageError: an image or box that cannot be used; a detector that fails; or a pose model without boxes and
+                detector.
         """
         begin = time.perf_counter()
         times = dict.fromkeys(_STAGES, 0.0)
-        with _opencv_threads(self.threads):
+        sure = None
+        with opencv_threads(self.threads):
             image = as_bgr8(image)
-            if boxes is None:
+            size = (image.shape[0], image.shape[1])
+            if isinstance(boxes, Landmarks):
+                boxes, turn = turned_boxes(boxes.xy, boxes.scheme, self.spec.crop, score=boxes.score, boxes=boxes.box)
+                rotation = turn + np.asarray(rotation)
+            elif boxes is None:
                 with _timed(times, "detect"):
-                    boxes = self._detect(image, detector)
-            boxes = check_boxes(boxes, (image.shape[0], image.shape[1]))
-            parts = [self._find(image, boxes[i : i + _BATCH], times) for i in range(0, max(len(boxes), 1), _BATCH)]
+                    boxes, sure = self._detect(image, detector)
+            boxes = check_boxes(boxes, size)
+            angles = _checked_rotation(rotation, len(boxes))
+            starts = range(0, max(len(boxes), 1), _BATCH)
+            chunks = [slice(start, start + _BATCH) for start in starts]
+            parts = [self._find(image, boxes[c], angles[c], times, flip_test, refinement) for c in chunks]
         xy, score, matrices = (np.concatenate(part) for part in zip(*parts, strict=True))
-        times["total"] = (time.perf_counter() - begin) * 1e3
-        return Landmarks(
+        found = Landmarks(
             xy=xy,
             score=score,
             box=boxes,
             crop_matrix=matrices,
             scheme=self.spec.scheme,
-            image_size=(image.shape[0], image.shape[1]),
+            image_size=size,
             times=times,
+            box_score=sure,
         )
+        if nms is not None:
+            found = suppress(found, threshold=nms, areas=self._crop_areas(matrices))
+        times["total"] = (time.perf_counter() - begin) * 1e3
+        return found
 
-    def crop(self, image: Array, boxes: Array) -> tuple[Array, Array]:
-        """The network's inputs for boxes (N, 4) of an image (H, W, 3) uint8 BGR.
+    def crop(self, image: Array, boxes: Array, *, rotation: Array | float = 0.0) -> tuple[Array, Array]:
+        """The network's inputs for boxes (N, 4) of an image (H, W, 3) uint8 BGR, each turned by `rotation` degrees.
 
         Returns:
-            (N, H, W, 3) float32 and the matrices (N, 2, 3) float64 from image px to crop coordinates.
+            (N, H, W, 3) float32, whose memory lies as the engine reads it (`edgelm.geometry.empty_batch`), and the
+            matrices (N, 2, 3) float64 from image px to crop coordinates.
         """
         size = self.spec.input
-        matrices = geometry.crop_matrix(boxes, self.spec.crop, size.height, size.width)
-        crops = np.empty((len(matrices), size.height, size.width, 3), np.uint8)
+        matrices = geometry.crop_matrix(boxes, self.spec.crop, size.height, size.width, rotation)
+        x = geometry.empty_batch(len(matrices), size, self.session.layout)
+        pixels = np.empty((size.height, size.width, 3), np.uint8)
         first_pixel = geometry.first_pixel(self.spec.decode)
-        for crop, matrix in zip(crops, matrices, strict=True):
-            crop[:] = geometry.warp(image, matrix, size.height, size.width, first_pixel=first_pixel)
-        return geometry.normalize(crops, size), matrices
+        for room, matrix in zip(x, matrices, strict=True):
+            geometry.warp(image, matrix, size.height, size.width, first_pixel=first_pixel, out=pixels)
+            geometry.normalize(pixels, size, out=room)
+        return x, matrices
 
-    def infer(self, x: Array) -> Array:
-        """Run the network on (N, H, W, 3) float32 -> heatmaps (N, K, h, w) float32."""
-        return self.session.run(x)
+    def infer(self, x: Array, *, flip_test: bool = False) -> Array:
+        """Run the network on (N, H, W, 3) float32 -> heatmaps (N, K, h, w) float32.
 
-    def decode(self, heatmaps: Array, matrices: Array) -> tuple[Array, Array]:
+        With `flip_test` they are the mean over each crop and its mirror image.
+        """
+        if self.threads > 1 and os.getpid() != self._process:
+            raise UsageError(
+                f"this runtime was opened with {self.threads} threads before the process forked, and they do not exist "
+                "here; open it in the process that uses it, or with threads=1"
+            )
+        plain = self.session.run(x)
+        return flip.merge(plain, self.session.run(flip.mirrored(x)), self.spec) if flip_test else plain
+
+    def decode(self, heatmaps: Array, matrices: Array, *, refinement: Refine = "rule") -> tuple[Array, Array]:
         """Heatmaps (N, K, h, w) and their crops' matrices (N, 2, 3) -> xy (N, K, 2) image px and score (N, K)."""
-        uv, score = decode.decode(heatmaps, self.spec.decode, self.spec.score)
+        uv, score = decode.decode(heatmaps, self.spec.decode, self.spec.score, refinement=refinement)
         return decode.to_image(uv, matrices, self.spec), score
 
     def selftest(self) -> SelftestReport:
@@ -145,24 +190,38 @@ class Runtime:
     ) -> None:
         self.close()
 
-    def _detect(self, image: Array, detector: Detector | None) -> Any:
+    def _detect(self, image: Array, detector: Detector | None) -> tuple[Array, Array | None]:
         if detector is None:
             if self.spec.task != "face":
                 raise UsageError(f"{self.spec.name} is a {self.spec.task} model; pass boxes or a detector")
             from edgelm.runtimes.detect import find_faces
 
             detector = find_faces
-        found = detector(image)
-        return found[0] if isinstance(found, tuple) else found
+        boxes, scores, _ = detect(detector, image)
+        return boxes, scores
 
-    def _find(self, image: Array, boxes: Array, times: dict[str, float]) -> tuple[Array, Array, Array]:
+    def _find(
+        self, image: Array, boxes: Array, rotation: Array, times: dict[str, float], flip_test: bool, refinement: Refine
+    ) -> tuple[Array, Array, Array]:
         with _timed(times, "crop"):
-            x, matrices = self.crop(image, boxes)
+            x, matrices = self.crop(image, boxes, rotation=rotation)
         with _timed(times, "network"):
-            heatmaps = self.infer(x)
+            heatmaps = self.infer(x, flip_test=flip_test)
         with _timed(times, "decode"):
-            xy, score = self.decode(heatmaps, matrices)
+            xy, score = self.decode(heatmaps, matrices, refinement=refinement)
         return xy, score, matrices
+
+    def _crop_areas(self, matrices: Array) -> Array:
+        """The areas (N,) px^2 of crops, which is what HRNet's OKS counts as a person's."""
+        areas: Array = self.spec.input.height * self.spec.input.width / np.linalg.det(matrices[:, :, :2])
+        return areas
+
+
+def _checked_rotation(rotation: Any, count: int) -> Array:
+    angles = np.asarray(rotation, np.float64)
+    if angles.shape not in ((), (1,), (count,)) or not np.isfinite(angles).all():
+        raise UsageError(f"expected a rotation in degrees, one or {count} of them, got {str(rotation)[:80]}")
+    return np.broadcast_to(angles, (count,))
 
 
 @contextmanager
@@ -170,32 +229,3 @@ def _timed(times: dict[str, float], stage: str) -> Iterator[None]:
     begin = time.perf_counter()
     yield
     times[stage] += (time.perf_counter() - begin) * 1e3
-
-
-@contextmanager
-def _opencv_threads(threads: int) -> Iterator[None]:
-    """OpenCV's thread count is one for the whole process: of calls that overlap, the last one puts it back."""
-    import cv2
-
-    with _opencv.lock:
-        if _opencv.calls == 0:
-            _opencv.before = cv2.getNumThreads()
-        _opencv.calls += 1
-        cv2.setNumThreads(threads)
-    try:
-        yield
-    finally:
-        with _opencv.lock:
-            _opencv.calls -= 1
-            if _opencv.calls == 0:
-                cv2.setNumThreads(_opencv.before)
-
-
-class _OpenCV:
-    """How many calls have changed OpenCV's thread count, and what it was before the first of them."""
-
-    def __init__(self) -> None:
-        self.lock, self.calls, self.before = Lock(), 0, 1
-
-
-_opencv = _OpenCV()

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelm.errors import EngineMissingError, ModelFileError, UsageError
-from edgelm.runtimes.base import Session, check_tensor, check_threads, package_version, read_model, read_spec
+from edgelm.runtimes.base import Session, check_tensor, check_threads, read_model, read_spec
 from edgelm.runtimes.native import engine_library
+from edgelm.runtimes.packages import package_version
 from edgelm.runtimes.tflite_file import verify_tflite
 from edgelm.spec import METADATA_KEY
 
@@ -84,7 +85,7 @@ class TfliteSession(Session):
                 raise UsageError(f"the session of {self.path} is closed; open it again")
             try:
                 for i in range(len(x)):
-                    self._engine.set_tensor(self._input, x[i : i + 1])
+                    self._engine.set_tensor(self._input, np.ascontiguousarray(x[i : i + 1]))
                     self._engine.invoke()
                     maps.append(self._engine.get_tensor(self._output))
             except (RuntimeError, ValueError) as error:
@@ -99,8 +100,11 @@ class TfliteSession(Session):
 
 def tflite_problem() -> str | None:
     """Why the package that would be used does not work here, or None."""
-    package, numpy = tflite_version() or "", package_version("numpy") or ""
-    if not package.startswith("tflite-runtime") or numpy.startswith(("numpy 0.", "numpy 1.")):
+    package = tflite_version() or ""
+    if not package.startswith("tflite-runtime"):
+        return None
+    numpy = package_version("numpy") or ""
+    if numpy.startswith(("numpy 0.", "numpy 1.")):
         return None
     # OpenCV's later packages ask for numpy 2 themselves.
     command = 'pip install "numpy<2" "opencv-python-headless<4.12"'

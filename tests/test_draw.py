@@ -7,7 +7,7 @@ import pytest
 
 from edgelm.errors import UsageError
 from edgelm.landmarks import Landmarks
-from edgelm.schemes import get_scheme
+from edgelm.schemes import get_scheme, scheme_names
 
 
 def one_point(x: float, y: float, *, score: float = 1.0, size: tuple[int, int] = (80, 120)) -> Landmarks:
@@ -85,3 +85,44 @@ def test_the_image_must_be_the_same() -> None:
         one_point(5, 5).draw(np.zeros((120, 80, 3), np.uint8))
     with pytest.raises(UsageError, match="got float64"):
         one_point(5, 5).draw(np.zeros((80, 120, 3)))
+
+
+def test_each_person_has_a_colour() -> None:
+    image = np.full((80, 120, 3), 24, np.uint8)
+    boxes = np.array([[20.0, 10, 100, 30], [20, 50, 100, 70]])
+    two = Landmarks(np.zeros((2, 14, 2)), np.ones((2, 14)), boxes, np.zeros((2, 2, 3)), get_scheme("lsp14"), (80, 120))
+    two.xy[0, :, 0] = two.xy[1, :, 0] = np.linspace(30, 90, 14)
+    two.xy[:, :, 1] = [[20], [60]]
+    lines = {"points": False, "boxes": False, "scores": False}
+    drawn = two.draw(image, **lines)
+    upper, lower = hues(drawn[20]), hues(drawn[60])
+    assert len(upper) == len(lower) == 1, "all of a person's lines are of one colour"
+    assert upper != lower
+    np.testing.assert_array_equal(drawn[:40], two[0].draw(image, colours="person", **lines)[:40])
+    parts = two.draw(image, colours="part", **lines)
+    assert len(hues(parts[20])) > 1
+    kept = replace(two, track_id=np.array([1, 0])).draw(image, **lines)
+    assert hues(kept[20]) == lower, "the id decides, not the order"
+    with pytest.raises(UsageError, match="unknown colours 'red'; known are auto, part, person"):
+        two.draw(image, colours="red")
+
+
+def hues(row: np.ndarray) -> set[tuple[float, ...]]:
+    """The hues in a row (W, 3) drawn on grey of 24, whatever part of each pixel the smoothed lines cover."""
+    above = row[30:90].astype(float) - 24
+    bright = above[above.max(-1) > 120]
+    return set(map(tuple, (bright / bright.max(-1, keepdims=True)).round(1).tolist()))
+
+
+@pytest.mark.parametrize("name", scheme_names())
+def test_every_scheme_draws_lines_and_points(name: str) -> None:
+    scheme = get_scheme(name)
+    K = len(scheme.names)
+    xy = (np.stack(np.divmod(np.arange(K), 10), -1)[None] * 18.0 + 15).astype(np.float32)
+    one = Landmarks(xy, np.ones((1, K)), np.array([[10.0, 10, 190, 190]]), np.zeros((1, 2, 3)), scheme, (200, 200))
+    image = np.full((200, 200, 3), 24, np.uint8)
+    lines = one.draw(image, points=False, boxes=False, scores=False)
+    points = one.draw(image, contours=False, boxes=False, scores=False)
+    assert (lines != image).any()
+    inside = np.rint(xy[0]).astype(int)
+    assert (points[inside[:, 1], inside[:, 0]] > 100).all()

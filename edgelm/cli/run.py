@@ -1,13 +1,17 @@
 """`edgelm run` and `edgelm selftest`: use a model file. They need one engine, not torch."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
 from edgelm.atomic import atomic_path, check_output
+from edgelm.cli.detector import DetectorName, open_detector
 from edgelm.cli.output import human, print_json
+from edgelm.cli.save import SaveCsv, SaveJson, check_saves, save
 from edgelm.errors import EdgelmError, UsageError, VerificationError
+from edgelm.opencv import import_cv2
+from edgelm.refine import Refine
 
 __all__ = ["register"]
 
@@ -28,14 +32,24 @@ def run(
     ] = None,
     box: Annotated[list[str] | None, typer.Option(help="x1,y1,x2,y2 in px; may be repeated.")] = None,
     boxes: Annotated[Path | None, typer.Option(help="JSON file: [[x1, y1, x2, y2], ...].")] = None,
+    detector: DetectorName = "haar",
+    flip_test: Annotated[bool, typer.Option("--flip-test", help="Run the mirror image too: twice the time.")] = False,
+    refinement: Annotated[
+        str, typer.Option(help="Of the peaks: rule (as the network was evaluated), none, soft_argmax or dark.")
+    ] = "rule",
+    save_json: SaveJson = None,
+    save_csv: SaveCsv = None,
     threads: Threads = 1,
     engine: Engine = None,
     low_memory: LowMemory = False,
     as_json: AsJson = False,
 ) -> None:
     """Find the landmarks in a photo; without boxes, faces are looked for first."""
-    if output is None and not as_json:
-        raise UsageError("say where the picture goes with -o OUT.png, or ask for the points with --json")
+    if output is None and save_json is None and save_csv is None and not as_json:
+        raise UsageError(
+            "say where the picture goes with -o OUT.png, or ask for the points with --json, --save-json or --save-csv"
+        )
+    check_saves(output, save_json, save_csv)
     if output is not None:
         _check_picture(output)
     from edgelm.images import read_image
@@ -45,9 +59,10 @@ def run(
         given = _boxes(box, boxes)
         photo = read_image(image)
         runtime = Runtime(model, threads=threads, engine=engine, low_memory=low_memory)
-        result = runtime(photo, given)
+        looks, name = open_detector(detector) if given is None and runtime.spec.task == "face" else (None, "")
+        result = runtime(photo, given, detector=looks, flip_test=flip_test, refinement=cast(Refine, refinement))
         if given is None:
-            typer.echo(f"faces: {len(result)} found by OpenCV's frontal face cascade")
+            typer.echo(f"faces: {len(result)} found by {name}")
             if not len(result):
                 raise EdgelmError(
                     f"no face was found in {image}; say where it is with --box x1,y1,x2,y2 (the detector misses turned "
@@ -60,8 +75,11 @@ def run(
         if output is not None:
             _write_picture(output, result.draw(photo))
             typer.echo(f"wrote: {output}")
+        report = {"model": str(model), "image": str(image), "output": output and str(output), **result.to_dict()}
+        for path in save(report, result, save_json, save_csv):
+            typer.echo(f"wrote: {path}")
     if as_json:
-        print_json({"model": str(model), "image": str(image), "output": output and str(output), **result.to_dict()})
+        print_json(report)
 
 
 def _boxes(texts: list[str] | None, file: Path | None) -> Any:
@@ -78,7 +96,7 @@ def _boxes(texts: list[str] | None, file: Path | None) -> Any:
 
 
 def _check_picture(path: Path) -> None:
-    import cv2
+    cv2 = import_cv2()
 
     check_output(path)
     if not path.suffix or not cv2.haveImageWriter(path.name):
@@ -86,7 +104,7 @@ def _check_picture(path: Path) -> None:
 
 
 def _write_picture(path: Path, picture: Any) -> None:
-    import cv2
+    cv2 = import_cv2()
 
     with atomic_path(path) as temporary:
         if not cv2.imwrite(str(temporary), picture):

@@ -9,7 +9,6 @@ import sys
 import warnings
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 
 from edgelm.errors import EdgelmError
@@ -60,8 +59,12 @@ def library_path() -> Path:
     Raises:
         EdgelmError: there is no such file.
     """
-    # importlib.resources, not __file__: an editable install keeps the library outside the source tree.
-    path = Path(os.environ.get("EDGELM_LIBRARY") or str(files(__package__).joinpath(_NAME)))
+    path = Path(os.environ.get("EDGELM_LIBRARY") or Path(__file__).with_name(_NAME))
+    if not path.is_file() and not os.environ.get("EDGELM_LIBRARY"):
+        # An editable install keeps the library outside the source tree. Imported late: it takes 20 ms.
+        from importlib.resources import files
+
+        path = Path(str(files(__package__).joinpath(_NAME)))
     if not path.is_file():
         raise EdgelmError(
             f"edgelm's native library is missing at {path}; install edgelm with pip, which builds it, "
@@ -124,9 +127,9 @@ def engine_library() -> Path:
 
 @cache
 def _warn_once(sentence: str | None) -> None:
-    """Warn at the line that makes a Runtime, six calls up."""
+    """Warn at the line that makes a Runtime, seven calls up."""
     if sentence is not None:
-        warnings.warn(sentence, RuntimeWarning, stacklevel=6)
+        warnings.warn(sentence, RuntimeWarning, stacklevel=7)
 
 
 def library_version() -> str:

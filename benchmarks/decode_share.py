@@ -1,0 +1,55 @@
+"""What decoding costs beside the network it follows, at one thread, in turns. Exits with 1 where it is over the limit.
+
+    taskset -c 1 python benchmarks/decode_share.py [MODEL ...]
+
+The heatmaps are the network's own, for one crop.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from edgelm import decode, zoo
+from edgelm.bench.interleave import interleave, pin
+from edgelm.runtimes.engines import open_session
+
+LIMIT = 0.03
+"""Of the network's time."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="*", type=Path, default=zoo.bundled())
+    parser.add_argument("--rounds", type=int, default=25)
+    args = parser.parse_args()
+    pin(1)
+    fine = True
+    for path in args.models:
+        with open_session(path, threads=1) as session:
+            spec = session.spec
+            side = (1, spec.input.height, spec.input.width, 3)
+            crop = np.random.default_rng(0).random(side, dtype=np.float32)
+            maps = session.run(crop)
+            entries: dict[str, Callable[[], object]] = {
+                "network": session.prepared(crop),
+                "decode": partial(decode.decode, maps, spec.decode, spec.score),
+                "dark": partial(decode.decode, maps, spec.decode, spec.score, refinement="dark"),
+            }
+            times = interleave(entries, rounds=args.rounds, progress=partial(print, file=sys.stderr))
+        network, plain, dark = (times[name].median_ms for name in entries)
+        fine &= plain <= LIMIT * network
+        calm = "" if all(timing.valid for timing in times.values()) else "  NOT VALID: disturbed"
+        print(
+            f"{path.name}: {'x'.join(map(str, maps.shape[1:]))} {spec.decode} {spec.score}: decode {plain:.3f} ms, "
+            f"network {network:.2f} ms, {plain / network:.2%}; with dark {dark / network:.2%}{calm}"
+        )
+    if not fine:
+        sys.exit(f"decoding takes more than {LIMIT:.0%}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""How long it takes from nothing to the first landmarks, and where the time goes. Needs the engines, not torch.
+
+    python benchmarks/startup.py [MODEL ...]
+
+Each figure is of the fastest of --rounds fresh processes, files in the page cache: what disturbs only ever adds. The
+imports of the engine, numpy and OpenCV are told apart, for edgelm can do nothing about them; the limit is for the rest,
+from the first line of edgelm to the first landmarks. Exits with 1 where a limit is missed.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from edgelm import zoo
+
+IMPORT_LIMIT = 1.3
+"""`import edgelm` may take this many times what `import numpy, cv2` takes."""
+START_LIMIT_MS = 150.0
+
+_IMPORT = """
+import json, time
+begin = time.perf_counter()
+import {modules}
+print(json.dumps({{"total": time.perf_counter() - begin}}))
+"""
+
+_START = """
+import json, sys, time
+begin = time.perf_counter()
+import numpy as np
+import cv2
+libraries = time.perf_counter()
+from edgelm.runtimes import engines
+from pathlib import Path
+path = Path({path!r})
+before = time.perf_counter()
+next(e for e in engines.engines() if e.suffix == path.suffix).load(path)
+engine = time.perf_counter() - before
+import edgelm
+runtime = edgelm.Runtime(path)
+opened = time.perf_counter()
+runtime(np.zeros((240, 320, 3), np.uint8), [[80, 60, 240, 220]])
+end = time.perf_counter()
+print(json.dumps({{"libraries": libraries - begin, "engine": engine, "edgelm": opened - libraries - engine,
+                   "first": end - opened, "total": end - begin}}))
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="*", type=Path, default=zoo.bundled())
+    parser.add_argument("--rounds", type=int, default=7)
+    args = parser.parse_args()
+    ours = best(_IMPORT.format(modules="edgelm"), args.rounds)["total"]
+    theirs = best(_IMPORT.format(modules="numpy, cv2"), args.rounds)["total"]
+    fine = ours < IMPORT_LIMIT * theirs
+    print(
+        f"import edgelm {1e3 * ours:.1f} ms, import numpy, cv2 {1e3 * theirs:.1f} ms: {ours / theirs:.2f} times as long"
+    )
+    for model in args.models:
+        times = best(_START.format(path=str(model)), args.rounds)
+        ms = {part: 1e3 * value for part, value in times.items()}
+        own = ms["edgelm"] + ms["first"]
+        fine &= own < START_LIMIT_MS
+        rest = ms["process"] - ms["engine"]
+        print(f"{model.name}: {own:.1f} ms, {ms['edgelm']:.1f} to open and {ms['first']:.1f} for the first landmarks")
+        print(f"    the whole process {ms['process']:.1f} ms, without the engine's import {rest:.1f} ms")
+        print(f"    of that numpy and OpenCV {ms['libraries']:.1f} ms; the engine's import {ms['engine']:.1f} ms")
+    if not fine:
+        sys.exit(f"over the limit of {IMPORT_LIMIT} times or {START_LIMIT_MS:g} ms")
+
+
+def best(script: str, rounds: int) -> dict[str, float]:
+    """The times in s of the fastest of several processes; "process" is from its start to its last line."""
+    runs = []
+    for _ in range(rounds):
+        begin = time.perf_counter()
+        process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        wall = time.perf_counter() - begin
+        process.communicate()
+        if process.returncode != 0:
+            sys.exit("a process failed, see above")
+        runs.append({**json.loads(line), "process": wall})
+    return min(runs, key=lambda run: run["process"] - run.get("engine", 0.0))
+
+
+if __name__ == "__main__":
+    main()
