@@ -6,12 +6,12 @@ N = boxes, K = landmarks, H, W = the network's input size, h, w = a heatmap's si
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from os import PathLike
 from threading import Lock
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,10 @@ from edgelm.landmarks import Landmarks
 from edgelm.runtimes.base import Session, check_threads
 from edgelm.spec import ModelSpec
 from edgelm.testvector import SelftestReport, replay
+
+if TYPE_CHECKING:
+    from edgelm.runtimes.frames import Frame
+    from edgelm.runtimes.track import Tracked, TrackOptions
 
 __all__ = ["Detector", "Runtime"]
 
@@ -105,6 +109,19 @@ class Runtime:
             image_size=(image.shape[0], image.shape[1]),
             times=times,
         )
+
+    def track(
+        self,
+        frames: "Iterable[Frame | Array]",
+        *,
+        detector: Detector | None = None,
+        options: "TrackOptions | None" = None,
+        fps: float = 30.0,
+    ) -> "Iterator[Tracked]":
+        """Follow persons through the frames of a video or camera, see `edgelm.runtimes.track.track`."""
+        from edgelm.runtimes.track import track
+
+        return track(self, frames, detector=detector, options=options, fps=fps)
 
     def crop(self, image: Array, boxes: Array) -> tuple[Array, Array]:
         """The network's inputs for boxes (N, 4) of an image (H, W, 3) uint8 BGR.
