@@ -7,6 +7,7 @@ import typer
 
 from edgelm.atomic import atomic_path, check_output
 from edgelm.cli.output import human, print_json
+from edgelm.cli.video import VideoRun, is_video, run_video
 from edgelm.errors import EdgelmError, UsageError, VerificationError
 
 __all__ = ["register"]
@@ -22,9 +23,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def run(
     model: Model,
-    image: Annotated[Path, typer.Argument(help="A photo.")],
+    image: Annotated[Path, typer.Argument(help="A photo, a video, a folder of images, or a camera's number.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write the photo with the points on it.")
+        Path | None, typer.Option("--output", "-o", help="Write the photo or video with the points on it.")
     ] = None,
     box: Annotated[list[str] | None, typer.Option(help="x1,y1,x2,y2 in px; may be repeated.")] = None,
     boxes: Annotated[Path | None, typer.Option(help="JSON file: [[x1, y1, x2, y2], ...].")] = None,
@@ -32,8 +33,28 @@ def run(
     engine: Engine = None,
     low_memory: LowMemory = False,
     as_json: AsJson = False,
+    detect_every: Annotated[int, typer.Option(help="Of a video: frames from one look for faces to the next.")] = 10,
+    smooth: Annotated[bool, typer.Option(help="Of a video: calm the points with a One Euro filter.")] = True,
+    fps: Annotated[float | None, typer.Option(help="Frames per second, where the source says none or wrong.")] = None,
 ) -> None:
-    """Find the landmarks in a photo; without boxes, faces are looked for first."""
+    """Find the landmarks in a photo or video; without boxes, faces are looked for first."""
+    if is_video(image):
+        run_video(
+            VideoRun(
+                model=model,
+                source=image,
+                output=output,
+                boxes=_boxes(box, boxes),
+                threads=threads,
+                engine=engine,
+                low_memory=low_memory,
+                as_json=as_json,
+                detect_every=detect_every,
+                smooth=smooth,
+                fps=fps,
+            )
+        )
+        return
     if output is None and not as_json:
         raise UsageError("say where the picture goes with -o OUT.png, or ask for the points with --json")
     if output is not None:
