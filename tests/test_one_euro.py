@@ -1,8 +1,12 @@
 """The One Euro filter against its definition, value by value, and what it promises about calm and lag."""
 
 import math
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -114,3 +118,22 @@ def test_the_shape_stays() -> None:
     smooth(np.zeros((3, 2)), 0.0)
     with pytest.raises(UsageError, match=r"shape \(3, 2\)"):
         smooth(np.zeros((4, 2)), 1.0)
+
+
+SCRIPT = Path(__file__).parents[1] / "benchmarks" / "smoothing.py"
+
+
+@pytest.mark.skipif(not SCRIPT.is_file(), reason="the benchmarks are not beside these tests")
+def test_the_benchmark_prints_both_figures_and_plots_them(tmp_path: Path) -> None:
+    words = ["--frames", "0", "-o", str(tmp_path / "plot.png")]
+    done = subprocess.run([sys.executable, str(SCRIPT), *words], capture_output=True, text=True, check=True)
+    jitter, lag = done.stdout.splitlines()
+    assert float(jitter.split()[-3]) > 3
+    assert "below 22.7 px at any speed" in lag
+    plot = cv2.imread(str(tmp_path / "plot.png"))
+    assert plot is not None
+    assert ((plot[..., 2] > 150) & (plot[..., 0] < 100)).sum() > 500, "the filtered lines are red"
+    loose = subprocess.run(
+        [sys.executable, str(SCRIPT), "--frames", "0", "--beta", "1"], capture_output=True, check=False
+    )
+    assert loose.returncode == 1, "with so high a beta jitter does not fall threefold"
