@@ -7,11 +7,11 @@ N = boxes, K = landmarks, H, W = the network's input size, h, w = a heatmap's si
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from os import PathLike
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,10 @@ from edgelm.runtimes.detections import Detector, detect
 from edgelm.runtimes.opencv_threads import opencv_threads
 from edgelm.spec import ModelSpec
 from edgelm.testvector import SelftestReport, replay
+
+if TYPE_CHECKING:
+    from edgelm.runtimes.frames import Frame
+    from edgelm.runtimes.track import Tracked, TrackOptions
 
 __all__ = ["Detector", "Runtime"]
 
@@ -138,6 +142,19 @@ class Runtime:
             found = suppress(found, threshold=nms, areas=self._crop_areas(matrices))
         times["total"] = (time.perf_counter() - begin) * 1e3
         return found
+
+    def track(
+        self,
+        frames: "Iterable[Frame | Array]",
+        *,
+        detector: Detector | None = None,
+        options: "TrackOptions | None" = None,
+        fps: float = 30.0,
+    ) -> "Iterator[Tracked]":
+        """Follow persons through the frames of a video or camera, see `edgelm.runtimes.track.track`."""
+        from edgelm.runtimes.track import track
+
+        return track(self, frames, detector=detector, options=options, fps=fps)
 
     def crop(self, image: Array, boxes: Array, *, rotation: Array | float = 0.0) -> tuple[Array, Array]:
         """The network's inputs for boxes (N, 4) of an image (H, W, 3) uint8 BGR, each turned by `rotation` degrees.

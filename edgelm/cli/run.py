@@ -9,6 +9,7 @@ from edgelm.atomic import atomic_path, check_output
 from edgelm.cli.detector import DetectorName, open_detector
 from edgelm.cli.output import human, print_json
 from edgelm.cli.save import SaveCsv, SaveJson, check_saves, save
+from edgelm.cli.video import VideoRun, is_video, run_video
 from edgelm.errors import EdgelmError, UsageError, VerificationError
 from edgelm.opencv import import_cv2
 from edgelm.refine import Refine
@@ -26,9 +27,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def run(
     model: Model,
-    image: Annotated[Path, typer.Argument(help="A photo.")],
+    image: Annotated[Path, typer.Argument(help="A photo, a video, a folder of images, or a camera's number.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write the photo with the points on it.")
+        Path | None, typer.Option("--output", "-o", help="Write the photo or video with the points on it.")
     ] = None,
     box: Annotated[list[str] | None, typer.Option(help="x1,y1,x2,y2 in px; may be repeated.")] = None,
     boxes: Annotated[Path | None, typer.Option(help="JSON file: [[x1, y1, x2, y2], ...].")] = None,
@@ -43,8 +44,33 @@ def run(
     engine: Engine = None,
     low_memory: LowMemory = False,
     as_json: AsJson = False,
+    detect_every: Annotated[int, typer.Option(help="Of a video: frames from one look for faces to the next.")] = 10,
+    smooth: Annotated[bool, typer.Option(help="Of a video: calm the points with a One Euro filter.")] = True,
+    fps: Annotated[float | None, typer.Option(help="Frames per second, where the source says none or wrong.")] = None,
 ) -> None:
-    """Find the landmarks in a photo; without boxes, faces are looked for first."""
+    """Find the landmarks in a photo or video; without boxes, faces are looked for first."""
+    if is_video(image):
+        if save_json is not None or save_csv is not None or flip_test or refinement != "rule" or detector != "haar":
+            raise UsageError(
+                "--save-json, --save-csv, --flip-test, --refinement and --detector are for photos; of a video --json "
+                "gives the points, a line for each frame"
+            )
+        run_video(
+            VideoRun(
+                model=model,
+                source=image,
+                output=output,
+                boxes=_boxes(box, boxes),
+                threads=threads,
+                engine=engine,
+                low_memory=low_memory,
+                as_json=as_json,
+                detect_every=detect_every,
+                smooth=smooth,
+                fps=fps,
+            )
+        )
+        return
     if output is None and save_json is None and save_csv is None and not as_json:
         raise UsageError(
             "say where the picture goes with -o OUT.png, or ask for the points with --json, --save-json or --save-csv"
