@@ -2,7 +2,8 @@
 
 In a quantized network a value at a border may round to another level, and from there on two right computations drift
 apart; end to end that tells little. Cut behind each QuantConv2d the graph is as deep as one layer everywhere: each
-node's readers take torch's values instead of its own, which the engine returns for comparison.
+node's readers take torch's values instead of its own, which the engine returns for comparison. A residual is added to
+those instead: torch adds it outside of the layer.
 """
 
 import copy
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgelm.bits import pack_weights
-from edgelm.export.nodes import FIRST_X, is_packed, operand
+from edgelm.export.nodes import FIRST_X, attributes_of, is_packed, operand
 from edgelm.models.evaluate import network_runner
 from edgelm.models.quant_conv import QuantConv2d
 from edgelm.runtimes.native import library_path
@@ -95,7 +96,11 @@ def compare_layers(model: nn.Module, graph: ir.Model, write: Write, target: str,
     """
     x = synthetic_input(1, spec.input.height, spec.input.width)
     outputs, heatmaps = _torch_outputs(model, x)
-    named = [n.name or "" for n in graph.graph if is_packed(n)]
+    packed = [node for node in graph.graph if is_packed(node)]
+    named = [node.name or "" for node in packed]
+    for node in packed:
+        if attributes_of(node)["post_relu"]:
+            outputs[node.name or ""] = outputs[node.name or ""].clip(0)
     feeds = {"image": x.transpose(0, 3, 1, 2), **{f"{name}.fed": outputs[name] for name in named}}
     run = {"onnx": _run_onnx, "tflite": _run_tflite}[target]
     parts = cut(graph)

@@ -83,9 +83,8 @@ def quant_conv(
     attributes: Mapping[str, int], operands: Mapping[str, ir.Value | None], x: Sequence[ir.Value], output: str
 ) -> ir.Node:
     """A QuantConv2d node; `operands` names those of the record that are present."""
-    QUANT_CONV.check(attributes)
     inputs = [operands.get(name) for name in _NAMES[:FIRST_X]]
-    node = ir.node(QUANT_CONV.name, [*inputs, *x], attributes=dict(attributes), domain=DOMAIN)
+    node = ir.node(QUANT_CONV.name, [*inputs, *x], attributes=QUANT_CONV.stored(attributes), domain=DOMAIN)
     node.outputs[0].name = output
     return node
 
@@ -119,8 +118,8 @@ def same_shape(a: ir.Value | None, b: ir.Value | None) -> bool:
 
 
 def attributes_of(node: ir.Node) -> dict[str, int]:
-    """The attributes of a QuantConv2d node, checked against the record."""
-    attributes = {name: attribute.as_int() for name, attribute in node.attributes.items()}
+    """The attributes of a QuantConv2d node, with those that files leave out, checked against the record."""
+    attributes = QUANT_CONV.complete({name: attribute.as_int() for name, attribute in node.attributes.items()})
     QUANT_CONV.check(attributes)
     return attributes
 

@@ -63,6 +63,11 @@ _RULES = (
         "weights of 8 bits go with act_bits 2..8, and 9 with pre_relu",
         lambda a: a["weight_bits"] != 8 or 2 <= a["act_bits"] <= 8 + a["pre_relu"],
     ),
+    Rule(
+        "pad_value",
+        "pad_value is 0 where activations are no signs (act_bits 1)",
+        lambda a: a["pad_value"] == 0 or a["act_bits"] == 1,
+    ),
     *(_pad_rule(f"pad_{side}", axis) for side, axis in (("top", "h"), ("left", "w"), ("bottom", "h"), ("right", "w"))),
     Rule(
         "in_channels",
@@ -83,10 +88,10 @@ QUANT_CONV = OpRecord(
         Attribute("stride_w", (1, 255), "horizontal stride"),
         Attribute("dilation_h", (1, 255), "rows from one tap to the next"),
         Attribute("dilation_w", (1, 255), "columns from one tap to the next"),
-        Attribute("pad_top", (0, _SIDE - 1), "rows of zeros above the quantized input"),
-        Attribute("pad_left", (0, _SIDE - 1), "columns of zeros on its left"),
-        Attribute("pad_bottom", (0, _SIDE - 1), "rows of zeros below it"),
-        Attribute("pad_right", (0, _SIDE - 1), "columns of zeros on its right"),
+        Attribute("pad_top", (0, _SIDE - 1), "rows of padding above the quantized input"),
+        Attribute("pad_left", (0, _SIDE - 1), "columns of padding on its left"),
+        Attribute("pad_bottom", (0, _SIDE - 1), "rows of padding below it"),
+        Attribute("pad_right", (0, _SIDE - 1), "columns of padding on its right"),
         Attribute("in_channels", (1, _SIDE), "C, the channels of all inputs together"),
         Attribute("out_channels", (1, _SIDE), "O"),
         Attribute("weight_bits", (1, 32), "1: weights -1, +1; 2: weights -1, 0, +1; 8: int8; 32: float32"),
@@ -94,6 +99,7 @@ QUANT_CONV = OpRecord(
         Attribute("sign_zero", (-1, 1), "what sign(0) is when act_bits is 1"),
         Attribute("pre_relu", (0, 1), "1: ReLU after the input affine"),
         Attribute("post_relu", (0, 1), "1: ReLU after the output scale and bias"),
+        Attribute("pad_value", (-1, 1), "value of the padding, other than 0 around signs alone", default=0),
     ),
     inputs=(
         Input("weight", "uint8", "(O, row bytes)", "packed weights, see docs/format.md"),
@@ -157,7 +163,7 @@ def quant_conv_reference(
 
     1. x = concatenation of the inputs along channels                                   (N, C, H, W)
     2. v = x * in_scale + in_bias, then max(v, 0) if pre_relu (NaN stays NaN)
-    3. a = quantize(v); zeros around it as the padding says (exact zeros, also for 1-bit activations)
+    3. a = quantize(v); pad_value around it as the padding says (exact zeros, or for 1-bit activations a sign)
     4. s = correlation of a with the weights, at the strides, taps as far apart as the dilations (N, O, OH, OW)
     5. y = s * out_scale + out_bias, then max(y, 0) if post_relu
     6. y = y + residual
@@ -190,7 +196,8 @@ def quant_conv_reference(
     if a["pre_relu"]:
         v = np.where(v < 0, np.float32(0), v)
     q = quantize(v, a["act_bits"], a["sign_zero"])
-    q = np.pad(q, ((0, 0), (0, 0), (a["pad_top"], a["pad_bottom"]), (a["pad_left"], a["pad_right"])))
+    q = np.pad(q, ((0, 0), (0, 0), (a["pad_top"], a["pad_bottom"]), (a["pad_left"], a["pad_right"])),
+               constant_values=a["pad_value"])  # fmt: skip
     high, wide = (kh - 1) * a["dilation_h"] + 1, (kw - 1) * a["dilation_w"] + 1
     OH, OW = (q.shape[2] - high) // a["stride_h"] + 1, (q.shape[3] - wide) // a["stride_w"] + 1
     if q.shape[2] < high or q.shape[3] < wide:

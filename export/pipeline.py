@@ -36,6 +36,7 @@ from edgelm.export.passes.group import FuseGraph
 from edgelm.export.passes.lower_portable import LowerPortable
 from edgelm.export.passes.pack_weights import PackWeights
 from edgelm.export.passes.quantize_inputs import QuantizeInputs
+from edgelm.export.passes.spread_concat import SpreadConcat
 from edgelm.export.photos import photos
 from edgelm.export.summary import describe, layer_count, macs, price, verdict, weights
 from edgelm.export.tflite import tflite_bytes
@@ -229,8 +230,8 @@ def _fewer_bits(
 
 def _grouped(graph: ir.Model) -> ir.Model:
     whole = graph.clone()
-    FuseGraph()(whole)
-    Clean()(whole)
+    for change in (SpreadConcat, FuseConcat, Clean, FuseResidual, FuseGraph, Clean):
+        change()(whole)
     return whole
 
 

@@ -12,13 +12,24 @@ from numpy.typing import NDArray
 from edgelm.bits import packed_row_bytes, unpack_weights
 from edgelm.errors import ModelFileError, UsageError
 from edgelm.export.ops import QUANT_CONV
-from edgelm.export.quant_graph import FLOAT_OPERANDS, OPCODES, VERSION, Add, Conv, MaxPool, Program, Step, Upsample
+from edgelm.export.quant_graph import (
+    FLOAT_OPERANDS,
+    OPCODES,
+    VERSIONS,
+    Add,
+    Conv,
+    MaxPool,
+    Program,
+    Step,
+    Upsample,
+    attribute_names,
+)
 
 __all__ = ["decode"]
 
 _MOST_CHANNELS = 1 << 16
-_CONV_WORDS = 3 + len(FLOAT_OPERANDS) + len(QUANT_CONV.attributes)
-"""Of a convolution's body, ahead of its parts."""
+_ATTRIBUTES = 3 + len(FLOAT_OPERANDS)
+"""Place of the attributes in a convolution's body."""
 
 
 def decode(program: NDArray[np.int32], data: NDArray[np.uint8]) -> Program:
@@ -44,11 +55,13 @@ class _Reader:
     def __init__(self, words: Sequence[int], data: NDArray[np.uint8]) -> None:
         self._words, self._data, self._at = words, data, 0
         self._channels: list[int] = []
+        self._names: tuple[str, ...] = ()
 
     def read(self) -> Program:
         version, inputs, nodes, outputs = self._take(4, "its head")
-        if version != VERSION:
-            raise _damaged(f"version {version}, this edgelm knows {VERSION}")
+        if version not in VERSIONS:
+            raise _damaged(f"version {version}, this edgelm knows {' and '.join(map(str, VERSIONS))}")
+        self._names = attribute_names(version)
         if min(inputs, nodes, outputs) < 1:
             raise _damaged(f"{inputs} inputs, {nodes} nodes and {outputs} outputs")
         channels = self._take(inputs, "the inputs")
@@ -93,17 +106,17 @@ class _Reader:
         return Add(*body) if kind is Add else MaxPool(*body) if kind is MaxPool else Upsample(*body)
 
     def _conv(self, body: Sequence[int]) -> Conv:
-        if len(body) <= _CONV_WORDS:
+        first, end = _ATTRIBUTES, _ATTRIBUTES + len(self._names)
+        if len(body) <= end:
             raise _damaged(f"a convolution of {len(body) + 2} words")
-        first = 3 + len(FLOAT_OPERANDS)
         residual, place, size = body[:3]
-        attributes = dict(zip([a.name for a in QUANT_CONV.attributes], body[first:_CONV_WORDS], strict=True))
+        attributes = QUANT_CONV.complete(dict(zip(self._names, body[first:end], strict=True)))
         try:
             QUANT_CONV.check(attributes)
         except UsageError as error:
             raise _damaged(str(error)) from error
         C, O = attributes["in_channels"], attributes["out_channels"]
-        parts = tuple(self._value(index) for index in body[_CONV_WORDS:])
+        parts = tuple(self._value(index) for index in body[end:])
         given = [self._channels[index] for index in parts]
         if sum(max(c, 1) for c in given) > C or (-1 not in given and sum(given) != C):
             raise _damaged(f"parts of {given[:8]} channels where {C} are expected")

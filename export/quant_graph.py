@@ -2,16 +2,18 @@
 
 A program is a list of nodes; each makes one value from earlier ones, in NCHW or NHWC as the engine has it.
 
-    program  version = 1, inputs I, nodes, outputs; the channels of each input, or -1; the nodes; the outputs' values
+    program  version, inputs I, nodes, outputs; the channels of each input, or -1; the nodes; the outputs' values
     node     opcode, words of the node with these two, then by opcode
       1 conv      residual value or -1; weight's place and bytes; places of in_scale, in_bias, out_scale and out_bias,
-                  or -1; the attributes of QuantConv2d in the record's order; the values that are its x, one or more
+                  or -1; the attributes of QuantConv2d in the record's order, those that have defaults from version 2
+                  on; the values that are its x, one or more
       2 maxpool   value: 2x2 px to one, an odd last row or column is dropped; H, W >= 2
       3 upsample  value: nearest, one px to 2x2
       4 add       two values of one shape
 
-Inputs are the values 0..I-1, node i makes value I + i. A place is an offset in bytes into `data`, for floats (all
-little-endian float32, C or O of them) a multiple of 4. Outputs are values of nodes, each at most once.
+Of versions 1 and 2 the lower one that can say it is written. Inputs are the values 0..I-1, node i makes value I + i. A
+place is an offset in bytes into `data`, for floats (all little-endian float32, C or O of them) a multiple of 4. Outputs
+are values of nodes, each at most once.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,12 +25,12 @@ from numpy.typing import NDArray
 from edgelm.errors import UsageError
 from edgelm.export.ops import QUANT_CONV, QUANT_GRAPH, quant_conv_reference
 
-__all__ = ["VERSION", "Add", "Conv", "MaxPool", "Program", "Step", "Upsample", "encode", "quant_graph_reference"]
+__all__ = ["VERSIONS", "Add", "Conv", "MaxPool", "Program", "Step", "Upsample", "encode", "quant_graph_reference"]
 
 Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
 Words = NDArray[np.int32]
-VERSION = 1
+VERSIONS = (1, 2)
 FLOAT_OPERANDS = ("in_scale", "in_bias", "out_scale", "out_bias")
 
 
@@ -104,6 +106,18 @@ class Program:
     outputs: tuple[int, ...]
 
 
+def attribute_names(version: int) -> tuple[str, ...]:
+    """The attributes of a convolution that a program of this version holds, in order."""
+    return tuple(a.name for a in QUANT_CONV.attributes if version > 1 or a.default is None)
+
+
+def _says(version: int, node: Step) -> bool:
+    """Whether a program of this version can hold the node."""
+    if not isinstance(node, Conv):
+        return True
+    return set(QUANT_CONV.stored(node.attributes)) <= set(attribute_names(version))
+
+
 def encode(program: Program) -> tuple[Words, Bytes]:
     """The operands `program` (int32) and `data` (uint8) of the op; equal constants are stored once.
 
@@ -121,15 +135,15 @@ def encode(program: Program) -> tuple[Words, Bytes]:
             data.extend(stored)
         return places[stored]
 
-    words = [VERSION, len(program.inputs), len(program.nodes), len(program.outputs), *program.inputs]
+    version = min(v for v in VERSIONS if all(_says(v, node) for node in program.nodes))
+    words = [version, len(program.inputs), len(program.nodes), len(program.outputs), *program.inputs]
     for node in program.nodes:
         body = list(node.values)
         if isinstance(node, Conv):
-            QUANT_CONV.check(node.attributes)
             weight = place(node.weight)
             floats = [place(node.floats[name]) if name in node.floats else -1 for name in FLOAT_OPERANDS]
             residual = -1 if node.residual is None else node.residual
-            attributes = [node.attributes[a.name] for a in QUANT_CONV.attributes]
+            attributes = [node.attributes[name] for name in attribute_names(version)]
             body = [residual, weight, node.weight.size, *floats, *attributes, *node.parts]
         words += [OPCODES[type(node)], len(body) + 2, *body]
     return np.array([*words, *program.outputs], np.int32), np.frombuffer(bytes(data), np.uint8)

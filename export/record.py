@@ -17,11 +17,16 @@ DOMAIN = "edgelm"
 
 @dataclass(frozen=True)
 class Attribute:
-    """One integer attribute: an ONNX INT of this name, and one little-endian int32 at its place in TFLite's options."""
+    """One integer attribute: an ONNX INT of this name, and one little-endian int32 at its place in TFLite's options.
+
+    One with a `default` was added after files had been written: it is left out where it has that value, so that such
+    files stay what they were. In options it comes last.
+    """
 
     name: str
     allowed: tuple[int, int]
     meaning: str
+    default: int | None = None
 
 
 @dataclass(frozen=True)
@@ -62,8 +67,23 @@ class OpRecord:
         Raises:
             UsageError: an attribute is missing, unknown or out of range.
         """
+        return np.array(list(self.stored(attributes).values()), "<i4").tobytes()
+
+    def stored(self, attributes: Mapping[str, int]) -> dict[str, int]:
+        """What of the attributes a file holds, in the record's order: all but trailing ones that have their default.
+
+        Raises:
+            UsageError: an attribute is missing, unknown or out of range.
+        """
         self.check(attributes)
-        return np.array([attributes[a.name] for a in self.attributes], "<i4").tobytes()
+        names = [a.name for a in self.attributes]
+        while names and attributes[names[-1]] == self.attributes[len(names) - 1].default:
+            names.pop()
+        return {name: attributes[name] for name in names}
+
+    def complete(self, stored: Mapping[str, int]) -> dict[str, int]:
+        """The attributes of a file with the defaults of those it leaves out; `check` says what is missing else."""
+        return {**{a.name: a.default for a in self.attributes if a.default is not None}, **stored}
 
     def check(self, attributes: Mapping[str, int]) -> None:
         """Raise UsageError unless exactly the record's attributes are given, each in its range and all by the rules."""
@@ -89,7 +109,9 @@ class OpRecord:
         lines += ["", f"Output: {self.output}."]
         if self.attributes:
             lines += ["", "| attribute | range | |", "|---|---|---|"]
-            lines += [f"| `{a.name}` | {a.allowed[0]}..{a.allowed[1]} | {a.meaning} |" for a in self.attributes]
+            for a in self.attributes:
+                absent = "" if a.default is None else f"; {a.default} where a file leaves it out"
+                lines.append(f"| `{a.name}` | {a.allowed[0]}..{a.allowed[1]} | {a.meaning}{absent} |")
         if self.rules:
             lines += ["", "Together they must fulfil:", "", *(f"* {rule.text}" for rule in self.rules)]
         return "\n".join(lines) + "\n"

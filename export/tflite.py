@@ -99,11 +99,30 @@ def _concat(graph: TFLiteGraph, node: ir.Node) -> None:
 @_lowers("MaxPool")
 def _max_pool(graph: TFLiteGraph, node: ir.Node) -> None:
     a = attributes(node, pads=(0, 0, 0, 0), strides=(1, 1), dilations=(1, 1), ceil_mode=0, auto_pad="NOTSET")
+    (kh, kw), strides = a["kernel_shape"], tuple(a["strides"])
+    # TFLite's SAME pads like ONNX only at stride 1 with half of an odd kernel on every side.
+    same = strides == (1, 1) and kh % 2 and kw % 2 and tuple(a["pads"]) == (kh // 2, kw // 2, kh // 2, kw // 2)
+    expect(node, a, dilations=(1, 1), ceil_mode=0, auto_pad="NOTSET", **({} if same else {"pads": (0, 0, 0, 0)}))
+    _pool(graph, node, "MAX_POOL_2D", (kh, kw), strides, "SAME" if same else "VALID")
+
+
+@_lowers("AveragePool")
+def _average_pool(graph: TFLiteGraph, node: ir.Node) -> None:
+    a = attributes(
+        node, pads=(0, 0, 0, 0), strides=(1, 1), dilations=(1, 1), ceil_mode=0, auto_pad="NOTSET", count_include_pad=0
+    )
     expect(node, a, pads=(0, 0, 0, 0), dilations=(1, 1), ceil_mode=0, auto_pad="NOTSET")
-    (kh, kw), (sh, sw) = a["kernel_shape"], a["strides"]
-    options = {"padding": "VALID", "filter_height": kh, "filter_width": kw, "stride_h": sh, "stride_w": sw}
-    x = graph.name(node.inputs[0])
-    graph.add("MAX_POOL_2D", [x], (), options, output=graph.activation(node.outputs[0]))
+    _pool(graph, node, "AVERAGE_POOL_2D", tuple(a["kernel_shape"]), tuple(a["strides"]), "VALID")
+
+
+def _pool(
+    graph: TFLiteGraph, node: ir.Node, kind: str, kernel: tuple[int, ...], strides: tuple[int, ...], padding: str
+) -> None:
+    options = {
+        "padding": padding, "filter_height": kernel[0], "filter_width": kernel[1], "stride_h": strides[0],
+        "stride_w": strides[1],
+    }  # fmt: skip
+    graph.add(kind, [graph.name(node.inputs[0])], (), options, output=graph.activation(node.outputs[0]))
 
 
 @_lowers("Resize")

@@ -113,8 +113,9 @@ class TFLiteGraph:
         *,
         relu: bool = False,
         kind: str = "CONV_2D",
+        pad_value: int = 0,
     ) -> str:
-        """CONV_2D, or DEPTHWISE_CONV_2D with a filter for each channel, with torch's padding.
+        """CONV_2D, or DEPTHWISE_CONV_2D with a filter for each channel, with torch's padding, of `pad_value`.
 
         `geometry` has kernel_h, stride_h, dilation_h, pad_top, ...
 
@@ -124,11 +125,17 @@ class TFLiteGraph:
         g = geometry
         pads = (g["pad_top"], g["pad_bottom"], g["pad_left"], g["pad_right"])
         h, w = (g[f"kernel_{axis}"] // 2 * g[f"dilation_{axis}"] for axis in "hw")
-        same = pads == (h, h, w, w) and g["kernel_h"] % 2 and g["kernel_w"] % 2 and g["stride_h"] == g["stride_w"] == 1
+        odd, strides = g["kernel_h"] % 2 and g["kernel_w"] % 2, (g["stride_h"], g["stride_w"])
+        same = pad_value == 0 and pads == (h, h, w, w) and odd and strides == (1, 1)
         if any(pads) and not same:
             _, H, W, C = self.tensors[x].shape
             amounts = np.array([[0, 0], pads[:2], pads[2:], [0, 0]], np.int32)
-            x = self.add("PAD", [x, self.constant(amounts)], (1, H + pads[0] + pads[1], W + pads[2] + pads[3], C))
+            padded = (1, H + pads[0] + pads[1], W + pads[2] + pads[3], C)
+            if pad_value:
+                value = self.constant(np.array([pad_value], np.float32))
+                x = self.add("PADV2", [x, self.constant(amounts), value], padded)
+            else:
+                x = self.add("PAD", [x, self.constant(amounts)], padded)
         options = {
             "padding": "SAME" if same else "VALID",
             "stride_h": g["stride_h"],

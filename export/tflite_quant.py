@@ -46,7 +46,7 @@ def lower_portable(graph: TFLiteGraph, node: ir.Node) -> None:
     out_scale, out_bias = operand(node, "out_scale"), operand(node, "out_bias")
     residual = node.inputs[FIRST_X - 1]
     zero = graph.constant(np.zeros(a["out_channels"], np.float32))
-    y = graph.conv(x, weight, zero, a, None, shape)
+    y = graph.conv(x, weight, zero, a, None, shape, pad_value=a["pad_value"])
     if out_scale is not None:
         y = graph.add("MUL", [y, graph.constant(out_scale)], shape)
     if out_bias is not None:

@@ -1,8 +1,9 @@
 """The packed form of a model's weights: levels as bits, BatchNorms folded to a scale and a shift, the rest as it is.
 
 Three flat arrays in the order of the model's modules, each compressed: one file entry per tensor would cost more than
-the tensors. BatchNorm's scale and shift and the filters' scales are rounded to 24-bit floats (relative error 2^-17,
-about the noise of a float sum of a hundred terms); levels are exact, and so are the float layers.
+the tensors. BatchNorm's scale and shift, and the scales and biases of quantized filters, are rounded to 24-bit floats
+(relative error 2^-17, about the noise of a float sum of a hundred terms); levels are exact, and so are the float
+layers.
 O = output channels, I = input channels.
 """
 
@@ -75,6 +76,8 @@ def pack_state(model: nn.Module) -> dict[str, Tensor]:
                 ohwi = levels.permute(0, 2, 3, 1).to(torch.int8).contiguous().numpy()
                 rows.append(pack_weights(ohwi, module.quantizer.bits).ravel())
                 small.append(scale)
+                if module.bias is not None:
+                    small.append(module.bias)
             elif isinstance(module, nn.BatchNorm2d):
                 small.extend(_folded(module))
         exact = [parameter.flatten() for parameter in _exact(model)]
@@ -97,7 +100,8 @@ def unpack_state(model: nn.Module, state: dict[str, Tensor] | object) -> None:
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
     counts = {m: packed_row_bytes(m.weight[0].numel(), m.quantizer.bits) * m.weight.shape[0] for m in quantized}
     levels = _expanded(state["levels"], sum(counts.values()), "levels")
-    small_count = sum(m.weight.shape[0] for m in quantized) + 2 * sum(m.num_features for m in norms)
+    small_count = sum(m.weight.shape[0] * (1 + (m.bias is not None)) for m in quantized)
+    small_count += 2 * sum(m.num_features for m in norms)
     small = _from_float24(_expanded(state["small"], 3 * small_count, "scales").reshape(3, -1))
     exact_count = sum(parameter.numel() for parameter in _exact(model))
     planes = _expanded(state["exact"], 4 * exact_count, "float weights").reshape(4, -1)
@@ -119,6 +123,8 @@ def unpack_state(model: nn.Module, state: dict[str, Tensor] | object) -> None:
             at_level += counts[module]
             ohwi = torch.from_numpy(unpack_weights(rows, module.quantizer.bits, (O, kh, kw, I)))
             module.freeze(ohwi.permute(0, 3, 1, 2).float().contiguous(), take(O))
+            if module.bias is not None:
+                module.bias = nn.Parameter(take(O), requires_grad=False)
         elif isinstance(module, nn.BatchNorm2d):
             _set_folded(module, take(module.num_features), take(module.num_features))
 

@@ -6,6 +6,7 @@ checkpoint stores and what the exporter sees, so that the quantizers exist once,
 O = output channels, I = input channels.
 """
 
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -19,13 +20,13 @@ __all__ = ["CANONICAL_DOMAIN", "CANONICAL_OP", "QuantConv2d", "Role", "conv_for"
 
 CANONICAL_DOMAIN = "edgelm.canonical"
 CANONICAL_OP = "QuantConv2d"
-"""The node a frozen layer becomes in the canonical graph: inputs x, levels (O, I, kh, kw), scale (O,)."""
+"""The node a frozen layer becomes in the canonical graph: x, levels (O, I, kh, kw), scale (O,) and maybe bias (O,)."""
 
 Role = Literal["stem", "pointwise", "spatial", "head", "last_head"]
 
 
 class QuantConv2d(nn.Module):
-    """Convolution without bias: quantized activations, quantized weights, a scale per filter.
+    """Convolution: quantized activations, quantized weights, a scale and, where asked for, a bias per filter.
 
     Args:
         in_channels: I.
@@ -33,7 +34,8 @@ class QuantConv2d(nn.Module):
         kernel_size: kernel side in px.
         scheme: what to quantize with; its weights are not "float".
         stride: in px.
-        padding: zeros on every side, in px; exact zeros also where activations are signs.
+        padding: px on every side, of zeros, also where activations are signs, or of the scheme's `pad_value`.
+        bias: add a float (O,) that is trained too, at first 0.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class QuantConv2d(nn.Module):
         *,
         stride: int = 1,
         padding: int = 0,
+        bias: bool = False,
     ) -> None:
         super().__init__()
         self.scheme = scheme
@@ -52,6 +55,7 @@ class QuantConv2d(nn.Module):
         self.stride, self.padding = stride, padding
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, kernel_size, kernel_size))
         nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
+        self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
         self.frozen_scale: Tensor | None
         self.register_buffer("frozen_scale", None, persistent=False)
         self.frozen = False
@@ -80,8 +84,12 @@ class QuantConv2d(nn.Module):
         if self.frozen and self.training:
             raise UsageError("a packed checkpoint holds no master weights and cannot be trained; take the float one")
         levels, scale = self.quantized()
-        y = F.conv2d(quantize_activation(x, self.scheme), levels.to(x.dtype), stride=self.stride, padding=self.padding)
-        return y * scale.to(y.dtype)[:, None, None]
+        a, padding = quantize_activation(x, self.scheme), self.padding
+        if self.scheme.pad_value and padding:
+            a, padding = F.pad(a, [padding] * 4, value=float(self.scheme.pad_value)), 0
+        y = F.conv2d(a, levels.to(x.dtype), stride=self.stride, padding=padding)
+        y = y * scale.to(y.dtype)[:, None, None]
+        return y if self.bias is None else y + self.bias.to(y.dtype)[:, None, None]
 
     def _symbolic(self, x: Tensor) -> Tensor:
         assert self.frozen_scale is not None
@@ -89,11 +97,12 @@ class QuantConv2d(nn.Module):
         size = [(s + 2 * self.padding - k) // self.stride + 1 for s, k in zip(x.shape[2:], (kh, kw), strict=True)]
         made: Tensor = torch.onnx.ops.symbolic(
             f"{CANONICAL_DOMAIN}::{CANONICAL_OP}",
-            (x, self.weight, self.frozen_scale),
+            (x, self.weight, self.frozen_scale, *(() if self.bias is None else (self.bias,))),
             attrs={
                 "weight_bits": self.quantizer.bits,
                 "act_bits": self.scheme.act_bits,
                 "sign_zero": self.scheme.sign_zero,
+                "pad_value": self.scheme.pad_value,
                 "stride": self.stride,
                 "padding": self.padding,
                 "layer": self.layer,
@@ -110,21 +119,34 @@ class QuantConv2d(nn.Module):
         return f"{I}, {O}, {kh}x{kw}, {self.scheme.weights}, act_bits={self.scheme.act_bits}"
 
 
+_QUANTIZED: Mapping[str, frozenset[Role]] = {
+    "paper": frozenset({"pointwise", "spatial", "head"}),
+    "released_code": frozenset({"spatial", "head"}),
+    "spatial": frozenset({"spatial"}),
+}
+"""The roles that a scheme's scope quantizes."""
+
+
 def is_quantized(role: Role, scheme: QuantScheme) -> bool:
     """Whether a layer of this role is quantized: by its place in the network, never by module order."""
-    if scheme.weights == "float" or role in ("stem", "last_head"):
-        return False
-    return scheme.scope == "paper" or role in ("spatial", "head")
+    return scheme.weights != "float" and role in _QUANTIZED[scheme.scope]
 
 
 def conv_for(
-    role: Role, in_channels: int, out_channels: int, kernel_size: int, scheme: QuantScheme, *, stride: int = 1
+    role: Role,
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int,
+    scheme: QuantScheme,
+    *,
+    stride: int = 1,
+    bias: bool = False,
 ) -> nn.Module:
-    """The convolution (no bias, "same" zero padding) that a layer of this role gets under the scheme."""
+    """The convolution ("same" padding; a bias only where asked for) that a layer of this role gets under the scheme."""
     padding = kernel_size // 2
     if is_quantized(role, scheme):
-        return QuantConv2d(in_channels, out_channels, kernel_size, scheme, stride=stride, padding=padding)
-    conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride=stride, padding=padding, bias=False)
+        return QuantConv2d(in_channels, out_channels, kernel_size, scheme, stride=stride, padding=padding, bias=bias)
+    conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride=stride, padding=padding, bias=bias)
     nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
     return conv
 

@@ -27,17 +27,19 @@ class QuantScheme:
         weights: "float", or the name of a weight quantizer.
         act_bits: bits of the activations that enter a quantized convolution; 1 is sign, 32 is float.
         sign_zero: what sign(0) is when act_bits is 1.
+        pad_value: what a quantized convolution sees around its signs when act_bits is 1: 0, or as a sign -1 or +1.
         sign_gradient: "clip" passes the gradient where |x| < 1 (the papers); "polynomial" scales it by 2 - 2|x| there
             (Liu et al., Bi-Real Net, ECCV 2018), which trains better from scratch.
         scope: "paper" quantizes all layers but the stem and the last head; "released_code" only the 3x3 convolutions
-            and the intermediate heads, as the authors' public scripts do.
+            and the intermediate heads, as the authors' public scripts do; "spatial" the 3x3 convolutions alone.
     """
 
     weights: str = "float"
     act_bits: int = 32
     sign_zero: int = 1
     sign_gradient: Literal["clip", "polynomial"] = "polynomial"
-    scope: Literal["paper", "released_code"] = "paper"
+    scope: Literal["paper", "released_code", "spatial"] = "paper"
+    pad_value: int = 0
 
     def __post_init__(self) -> None:
         if self.weights != "float":
@@ -50,8 +52,12 @@ class QuantScheme:
             raise UsageError(f"sign(0) is -1, 0 or +1, got {self.sign_zero}")
         if self.sign_gradient not in ("clip", "polynomial"):
             raise UsageError(f"the gradient of sign is clip or polynomial, got {self.sign_gradient!r}")
-        if self.scope not in ("paper", "released_code"):
-            raise UsageError(f"the scope is paper or released_code, got {self.scope!r}")
+        if self.scope not in ("paper", "released_code", "spatial"):
+            raise UsageError(f"the scope is paper, released_code or spatial, got {self.scope!r}")
+        if self.pad_value not in (-1, 0, 1):
+            raise UsageError(f"signs are padded with -1, 0 or +1, got {self.pad_value}")
+        if self.pad_value and self.act_bits != 1:
+            raise UsageError(f"a padding of {self.pad_value} goes with act_bits 1, got {self.act_bits}; pad with 0")
 
 
 class _Sign(torch.autograd.Function):

@@ -14,6 +14,7 @@ from torch import nn
 
 from edgelm.errors import UsageError
 from edgelm.models.cunet import CUNet, CUNetConfig
+from edgelm.models.hourglass import Hourglass, HourglassConfig, hourglass_conventions
 from edgelm.models.hrnet import HRNet, HRNetConfig, hrnet_conventions, hrnet_size
 from edgelm.models.quantizers import QuantScheme
 from edgelm.models.sdu import SDU, SDUConfig, sdu_conventions, sdu_size
@@ -157,6 +158,28 @@ HRNET = register_family(
 for _width in (32, 48):
     register_network(f"hrnet_w{_width}", HRNET, HRNetConfig(_width, "v1"))
 register_network("hrnetv2_w18", HRNET, HRNetConfig(18, "v2"))
+
+HOURGLASS = register_family(
+    Family(
+        "hourglass", HourglassConfig, Hourglass, Hourglass.stride, Hourglass.multiple,
+        "Newell et al., Stacked Hourglass Networks; Bulat & Tzimiropoulos, Binarized Convolutional Landmark Localizers",
+        conventions=hourglass_conventions,
+    )
+)  # fmt: skip
+
+for _stacks in (1, 4, 8, 16):
+    register_network(f"shg{_stacks}", HOURGLASS, HourglassConfig(_stacks, block="bottleneck"))
+register_network("fan4", HOURGLASS, HourglassConfig(4))
+for _name, _config in {
+    "hpm256": HourglassConfig(),
+    "hpm192": HourglassConfig(width=192),
+    "hpm256-real1x1": HourglassConfig(real_layers="all_1x1"),
+    "ms": HourglassConfig(block="ms"),
+    "ms-no1x1": HourglassConfig(block="ms_no1x1"),
+    "wider": HourglassConfig(block="wider"),
+    "bottleneck192": HourglassConfig(block="bottleneck", inner=0.75),
+}.items():
+    register_network(f"bcll-{_name}", HOURGLASS, _config)
 
 SDU_FAMILY = register_family(
     Family(

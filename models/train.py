@@ -29,7 +29,7 @@ from edgelm.models.coherence import coherent_loss, with_mirrored, with_mirrored_
 from edgelm.models.create import create
 from edgelm.models.data import Sample, load_folder
 from edgelm.models.evaluate import evaluate
-from edgelm.models.losses import gaussian_maps, get_loss
+from edgelm.models.losses import SCORES, gaussian_maps, get_loss
 from edgelm.models.metrics import normalizers
 from edgelm.models.quant_conv import QuantConv2d
 from edgelm.models.recipes import Recipe, get_recipe
@@ -124,7 +124,7 @@ def _train(options: TrainOptions, report: Callable[[Progress], None]) -> Path:
     recipe = get_recipe(options.recipe)
     epochs = options.epochs or recipe.epochs
     entry, model, spec = create(options.name, size=options.size, seed=options.seed)
-    spec = replace(spec, score="softmax_near" if recipe.loss == "softmax" else "max")
+    spec = replace(spec, score=SCORES[recipe.loss])
     landmarks = entry.config.classes
     training = load_folder(options.data / "train", landmarks)
     validation = load_folder(options.data / "val", landmarks)

@@ -172,6 +172,7 @@ BUILTINS: dict[str, Builtin] = {
         {"align_corners": Field(2, "i8", names=_BOOL), "half_pixel_centers": Field(3, "i8", names=_BOOL)},
     ),
     "PAD": Builtin(34, (2, 2), 22),
+    "PADV2": Builtin(60, (3, 3), 45),
     "GATHER": Builtin(36, (2, 2), 23, {"axis": Field(0, "i32"), "batch_dims": Field(1, "i32")}),
     "TRANSPOSE": Builtin(39, (2, 2), 26),
     "SUB": Builtin(41, (2, 2), 28, _activation(0)),

@@ -21,7 +21,7 @@ from onnx.reference.op_run import OpRun
 from qconv_cases import OPERANDS, Case
 
 from edgelm.export.onnx import onnx_bytes
-from edgelm.export.ops import quant_conv_reference
+from edgelm.export.ops import QUANT_CONV, quant_conv_reference
 from edgelm.export.quant_decode import decode
 from edgelm.export.quant_graph import quant_graph_reference
 from edgelm.export.tflite import tflite_bytes
@@ -66,7 +66,7 @@ class QuantConv2d(OpRun):
     op_domain = "edgelm"
 
     def _run(self, weight: Any, *inputs: Any, **_: Any) -> tuple[Any]:
-        attributes = {a.name: a.i for a in self.onnx_node.attribute}
+        attributes = QUANT_CONV.complete({a.name: a.i for a in self.onnx_node.attribute})
         operands = dict(zip((*OPERANDS, "residual"), inputs[:5], strict=True))
         return (quant_conv_reference(inputs[5:], weight, attributes, **operands),)
 
@@ -85,12 +85,13 @@ class Canonical(OpRun):
 
     op_domain = "edgelm.canonical"
 
-    def _run(self, x: Any, levels: Any, scale: Any, **_: Any) -> tuple[Any]:
+    def _run(self, x: Any, levels: Any, scale: Any, bias: Any = None, **_: Any) -> tuple[Any]:
         a = {a.name: a.i for a in self.onnx_node.attribute}
         scheme = QuantScheme("bw", a["act_bits"], a["sign_zero"])
         q = quantize_activation(torch.tensor(x), scheme).double()
-        y = torch.conv2d(q, torch.tensor(levels).double(), stride=a["stride"], padding=a["padding"]).float()
-        return (y.numpy() * scale[:, None, None],)
+        q = torch.nn.functional.pad(q, [a["padding"]] * 4, value=a.get("pad_value", 0))
+        y = torch.conv2d(q, torch.tensor(levels).double(), stride=a["stride"]).float().numpy() * scale[:, None, None]
+        return (y if bias is None else y + bias[:, None, None],)
 
 
 Canonical.__name__ = "QuantConv2d"  # the evaluator finds ops by the names of their classes

@@ -70,6 +70,7 @@ def programs(draw: st.DrawFn) -> tuple[Program, list[Floats]]:
                     residual=draw(st.sampled_from(residuals)),
                     absent=draw(st.sampled_from([(), ("in_scale", "in_bias"), ("out_scale",), FLOAT_OPERANDS])),
                     weight_bits=weight_bits, act_bits=act_bits, sign_zero=draw(st.integers(-1, 1)),
+                    pad_value=draw(st.integers(-1, 1)) if act_bits == 1 else 0,
                     pre_relu=int(act_bits == 9 or draw(st.booleans())), post_relu=draw(st.integers(0, 1)),
                     kernel_h=kernel, kernel_w=kernel, **pads,
                 )

@@ -104,6 +104,7 @@ def cases(draw: st.DrawFn) -> Case:
     absent = set(draw(st.lists(st.sampled_from(["in", "out_scale", "out_bias", "residual"]), unique=True)))
     if "in" in absent:
         absent |= {"in_scale", "in_bias"}
+    act_bits = draw(st.sampled_from([1, 1, 2, 6, 8, 12, 32]))
     return make_case(
         draw(st.integers(0, 2**32 - 1)),
         batch=draw(st.integers(1, 2)),
@@ -114,7 +115,8 @@ def cases(draw: st.DrawFn) -> Case:
         threads=draw(st.integers(1, 2)),
         out_channels=draw(st.integers(1, 20)),
         weight_bits=draw(st.integers(1, 2)),
-        act_bits=draw(st.sampled_from([1, 1, 2, 6, 8, 12, 32])),
+        act_bits=act_bits,
+        pad_value=draw(st.integers(-1, 1)) if act_bits == 1 else 0,
         sign_zero=draw(st.integers(-1, 1)),
         pre_relu=draw(st.integers(0, 1)),
         post_relu=draw(st.integers(0, 1)),

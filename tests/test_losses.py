@@ -56,10 +56,10 @@ def test_landmarks_outside_have_no_map(outside: tuple[float, float]) -> None:
     assert maps[0, 1].sum() > 5
 
 
-@pytest.mark.parametrize("name", ["mse", "softmax"])
+@pytest.mark.parametrize("name", ["mse", "softmax", "bce"])
 def test_loss_is_smallest_at_the_target(name: str) -> None:
     target = gaussian_maps(torch.tensor([[[3.2, 4.1], [7.0, 2.0]]]), 8, 10, 1.0)
-    best = target if name == "mse" else target.clamp_min(1e-30).log()
+    best = {"mse": target, "softmax": target.clamp_min(1e-30).log(), "bce": target.logit(1e-6)}[name]
     loss = get_loss(name)
     torch.manual_seed(0)
     for _ in range(20):
@@ -68,6 +68,13 @@ def test_loss_is_smallest_at_the_target(name: str) -> None:
         share = target / target.sum((2, 3), keepdim=True)
         entropy = -(share * share.clamp_min(1e-30).log()).sum((2, 3)).mean()
         assert loss(best, target) == pytest.approx(float(entropy), rel=1e-4)
+
+
+def test_bce_is_the_mean_over_pixels_of_the_cross_entropy_of_the_sigmoid() -> None:
+    output, target = torch.randn(1, 2, 3, 4), torch.rand(1, 2, 3, 4)
+    shown = output.sigmoid()
+    expected = -(target * shown.log() + (1 - target) * (1 - shown).log()).mean()
+    assert float(get_loss("bce")(output, target)) == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_softmax_loss_ignores_maps_without_target() -> None:
@@ -81,7 +88,7 @@ def test_softmax_loss_ignores_maps_without_target() -> None:
     assert output.grad[0, 1].abs().sum() == 0
 
 
-@pytest.mark.parametrize("name", ["mse", "softmax"])
+@pytest.mark.parametrize("name", ["mse", "softmax", "bce"])
 @pytest.mark.parametrize("size", [0.0, 1e4])
 def test_gradient_is_finite(name: str, size: float) -> None:
     output = (torch.randn(1, 2, 8, 10, generator=torch.Generator().manual_seed(0)) * size).requires_grad_()

@@ -108,6 +108,7 @@ def problems(draw: st.DrawFn, act_bits: int, weight_bits: int) -> Problem:
         "sign_zero": draw(st.integers(-1, 1)),
         "pre_relu": 1 if act_bits == 9 else draw(st.integers(0, 1)),
         "post_relu": draw(st.integers(0, 1)),
+        "pad_value": draw(st.integers(-1, 1)) if act_bits == 1 else 0,
     }
     kh = (attributes["kernel_h"] - 1) * attributes["dilation_h"] + 1
     kw = (attributes["kernel_w"] - 1) * attributes["dilation_w"] + 1

@@ -47,6 +47,11 @@ def test_refuses_widths_that_do_not_go_together(weight_bits: int, act_bits: int,
     assert text in refused(BINARY | given, np.zeros((1, 4), np.uint8))
 
 
+def test_refuses_a_padding_of_signs_around_others() -> None:
+    text = refused(BINARY | {"act_bits": 8, "pad_value": 1}, np.zeros((1, 1), np.uint8))
+    assert "pad_value is 0 where activations are no signs (act_bits 1), got 1" in text
+
+
 @pytest.mark.parametrize("name", ["pad_top", "pad_left", "pad_bottom", "pad_right"])
 def test_refuses_padding_as_large_as_the_kernel(name: str) -> None:
     assert f"{name} is less than the dilated kernel's 1, got 1" in refused(

@@ -19,7 +19,8 @@ PLAIN = {a.name: max(a.allowed[0], 0) for a in QUANT_CONV.attributes} | {"act_bi
 
 
 def test_options_are_the_attributes_in_order() -> None:
-    assert np.frombuffer(QUANT_CONV.options(PLAIN), "<i4").tolist() == list(PLAIN.values())
+    given = PLAIN | {"act_bits": 1, "pad_value": -1}
+    assert np.frombuffer(QUANT_CONV.options(given), "<i4").tolist() == [given[a.name] for a in QUANT_CONV.attributes]
     assert len(QUANT_CONV.options(PLAIN)) == 72
     assert QUANT_GRAPH.options({}) == b""
 
@@ -41,6 +42,8 @@ def test_options_are_the_attributes_in_order() -> None:
         ({"weight_bits": 8, "act_bits": 8, "kernel_h": 2, "in_channels": 1 << 16}, "so that sums stay"),
         ({"kernel_h": 17, "kernel_w": 17, "in_channels": 1 << 16}, "2\\^24"),
         ({"sign_zero": 2}, "sign_zero"),
+        ({"act_bits": 1, "pad_value": 2}, "pad_value is -1..1, got 2"),
+        ({"act_bits": 8, "pad_value": 1}, "pad_value is 0 where activations are no signs .act_bits 1., got 1"),
         ({"extra": 1}, "unknown .'extra'"),
     ],
 )
@@ -63,6 +66,19 @@ def test_check_accepts(change: dict[str, int]) -> None:
     QUANT_CONV.check(PLAIN | change)
 
 
+def test_what_has_its_default_is_left_out_of_files() -> None:
+    plain = PLAIN | {"act_bits": 1, "pad_value": 0}
+    old = {name: value for name, value in plain.items() if name != "pad_value"}
+    assert QUANT_CONV.stored(plain) == old
+    assert QUANT_CONV.complete(old) == plain
+    assert len(QUANT_CONV.options(plain)) == 72  # as before there was a pad_value
+    padded = plain | {"pad_value": -1}
+    assert QUANT_CONV.stored(padded) == QUANT_CONV.complete(padded) == padded
+    assert QUANT_CONV.options(padded)[72:] == b"\xff" * 4
+    with pytest.raises(UsageError, match="missing"):
+        QUANT_CONV.stored(old)
+
+
 def test_check_refuses_missing() -> None:
     with pytest.raises(UsageError, match=r"missing attributes .'version'"):
         QUANT_CONV.check({k: v for k, v in PLAIN.items() if k != "version"})
@@ -81,7 +97,7 @@ def test_grid() -> None:
 
 
 def loop(x: NDArray[Any], levels: NDArray[Any], a: dict[str, int]) -> NDArray[Any]:
-    """Correlation with zero padding, one output at a time."""
+    """Correlation with pad_value around x, one output at a time."""
     N, C, H, W = x.shape
     O, kh, kw, _ = levels.shape
     OH = (H + a["pad_top"] + a["pad_bottom"] - (kh - 1) * a["dilation_h"] - 1) // a["stride_h"] + 1
@@ -90,8 +106,8 @@ def loop(x: NDArray[Any], levels: NDArray[Any], a: dict[str, int]) -> NDArray[An
     for n, o, i, j, dy, dx in np.ndindex(N, O, OH, OW, kh, kw):
         r = i * a["stride_h"] + dy * a["dilation_h"] - a["pad_top"]
         c = j * a["stride_w"] + dx * a["dilation_w"] - a["pad_left"]
-        if 0 <= r < H and 0 <= c < W:
-            y[n, o, i, j] += (x[n, :C, r, c] * levels[o, dy, dx]).sum()
+        inside = 0 <= r < H and 0 <= c < W
+        y[n, o, i, j] += ((x[n, :C, r, c] if inside else a["pad_value"]) * levels[o, dy, dx]).sum()
     return y
 
 
@@ -111,6 +127,7 @@ def test_reference_equals_a_plain_loop(data: st.DataObject, seed: int) -> None:
         "pad_bottom": draw(st.integers(0, kh - 1)), "pad_right": draw(st.integers(0, kw - 1)),
         "weight_bits": bits, "act_bits": act_bits, "sign_zero": draw(st.sampled_from([-1, 0, 1])),
         "pre_relu": draw(st.integers(0, 1)), "post_relu": draw(st.integers(0, 1)),
+        "pad_value": draw(st.integers(-1, 1)) if act_bits == 1 else 0,
     }  # fmt: skip
     values: Any = {1: [-1, 1], 2: [-1, 0, 1], 8: [-128, -3, 0, 127], 32: [-0.75, 1, 2.5]}[bits]
     levels: NDArray[Any] = random.choice(values, (O, kh, kw, C)).astype(np.float32 if bits == 32 else np.int8)

@@ -49,6 +49,20 @@ def canonical(bits: int, act_bits: int, sign_zero: int, scale: Array, **options:
     return graph(text, levels=levels, scale=scale), levels
 
 
+@pytest.mark.parametrize("pad_value", [-1, 0, 1])
+def test_pack_weights_keeps_padding_and_bias(pad_value: int) -> None:
+    levels = np.random.default_rng(2).choice([-1, 1], (4, 5, 3, 3)).astype(np.float32)
+    given = {"weight_bits": 1, "act_bits": 1, "sign_zero": 1, "stride": 1, "padding": 1, "pad_value": pad_value}
+    text = f"""(float[N,5,6,7] x) => (float[N,4,h,w] y)
+        {{ y = edgelm.canonical.QuantConv2d <{attributes(given)}, layer = "a"> (x, levels, scale, bias) }}"""
+    model = graph(text, levels=levels, scale=np.ones(4, np.float32), bias=normal(4, seed=3))
+    assert changes(model, PackWeights(), normal(2, 5, 6, 7), tolerance=1e-6)
+    (node,) = model.graph
+    assert attributes_of(node)["pad_value"] == pad_value
+    assert ("pad_value" in node.attributes) == (pad_value != 0)  # files without one stay what they were
+    np.testing.assert_array_equal(operand(node, "out_bias"), normal(4, seed=3))
+
+
 @pytest.mark.parametrize("bits", [1, 2])
 @pytest.mark.parametrize(("act_bits", "sign_zero"), [(32, 1), (1, -1), (1, 0), (1, 1), (2, 1), (6, 1), (8, 1)])
 @pytest.mark.parametrize("options", [{}, {"stride": 2}, {"padding": 0}])

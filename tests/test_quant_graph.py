@@ -10,9 +10,19 @@ from pace import examples
 from programs import Floats, conv, programs
 
 from edgelm.errors import ModelFileError, UsageError
-from edgelm.export.ops import QUANT_CONV, quant_conv_reference
+from edgelm.export.ops import quant_conv_reference
 from edgelm.export.quant_decode import decode
-from edgelm.export.quant_graph import Add, Conv, MaxPool, Program, Step, Upsample, encode, quant_graph_reference
+from edgelm.export.quant_graph import (
+    Add,
+    Conv,
+    MaxPool,
+    Program,
+    Step,
+    Upsample,
+    attribute_names,
+    encode,
+    quant_graph_reference,
+)
 
 RANDOM = np.random.default_rng(0)
 
@@ -80,7 +90,7 @@ def test_words() -> None:
     """The layout, word by word: other languages read it."""
     node = conv(RANDOM, (0, 1), 5, 2, absent=("in_scale", "in_bias", "out_bias"), kernel_h=3, kernel_w=3)
     words, data = encode(Program((2, -1), (node, MaxPool(2), Upsample(3), Add(2, 4)), (5, 2)))
-    attributes = [node.attributes[a.name] for a in QUANT_CONV.attributes]
+    attributes = [node.attributes[name] for name in attribute_names(1)]
     assert words.tolist() == [
         1, 2, 4, 2, 2, -1,
         1, 29, -1, 0, 12, -1, -1, 12, -1, *attributes, 0, 1,
@@ -91,6 +101,17 @@ def test_words() -> None:
     ]  # fmt: skip
     assert (words.dtype.name, data.dtype.name) == ("int32", "uint8")
     assert data.tobytes() == node.weight.tobytes() + node.floats["out_scale"].astype("<f4").tobytes()
+
+
+def test_a_padding_of_signs_takes_version_2() -> None:
+    plain = conv(RANDOM, (0,), 8, 8, act_bits=1, kernel_h=3, kernel_w=3, pad_top=1)
+    padded = conv(RANDOM, (0,), 8, 8, act_bits=1, kernel_h=3, kernel_w=3, pad_top=1, pad_value=-1)
+    for nodes, version in (((plain, plain), 1), ((plain, padded), 2)):
+        words, data = encode(Program((8,), nodes, (2,)))
+        assert words[0] == version
+        for found, node in zip(decode(words, data).nodes, nodes, strict=True):
+            assert isinstance(found, Conv)
+            assert found.attributes == node.attributes
 
 
 def test_equal_constants_are_stored_once() -> None:
@@ -132,13 +153,13 @@ def test_reference_refuses_wrong_inputs() -> None:
 CONV = 6  # where the first node starts, behind two inputs
 RESIDUAL, WEIGHT, SIZE, IN_SCALE, IN_BIAS, OUT_SCALE = range(CONV + 2, CONV + 8)
 FIRST_ATTRIBUTE = CONV + 9
-PART = FIRST_ATTRIBUTE + len(QUANT_CONV.attributes)
+PART = FIRST_ATTRIBUTE + len(attribute_names(1))
 
 
 @pytest.mark.parametrize(
     ("place", "value", "match"),
     [
-        (0, 2, "version 2"),
+        (0, 3, "version 3"),
         (1, 0, "0 inputs"),
         (2, 0, "0 nodes"),
         (3, -1, "-1 outputs"),

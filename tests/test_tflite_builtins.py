@@ -64,6 +64,7 @@ CASES: dict[str, tuple[list[Any], dict[str, Any], Any]] = {
     "MINIMUM": ([X, Z], {}, np.minimum(X, Z)),
     "MUL": ([X, Z], {}, X * Z),
     "PAD": ([X, INTS], {}, np.pad(X, INTS)),
+    "PADV2": ([X, INTS, np.array([-1], np.float32)], {}, np.pad(X, INTS, constant_values=-1)),
     "RELU": ([X], {}, np.maximum(X, 0)),
     "RESHAPE": ([X, np.array([1, 48, 4], np.int32)], {"new_shape": (1, 48, 4)}, X.reshape(1, 48, 4)),
     "RESIZE_BILINEAR": ([X, SIZE], {"half_pixel_centers": True}, None),

@@ -162,7 +162,7 @@ def test_weights_must_be_constant() -> None:
 
 @pytest.mark.parametrize("size", [0, 60, 68])
 def test_options_of_a_wrong_size(size: int) -> None:
-    with pytest.raises(RuntimeError, match=f"edgelm: custom options have {size} bytes, expected 72"):
+    with pytest.raises(RuntimeError, match=f"edgelm: custom options have {size} bytes, expected 72 or 76"):
         interpreter(qconv_model(make_case(), options=bytes(size)))
 
 

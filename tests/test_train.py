@@ -69,7 +69,7 @@ def kill_after(epoch: int, step: int = 0) -> Any:
     return report
 
 
-@pytest.mark.parametrize("recipe", ["cunet", "softmax"])
+@pytest.mark.parametrize("recipe", ["cunet", "softmax", "bcll"])
 def test_two_epochs(recipe: str, data: Path, tmp_path: Path) -> None:
     seen: list[Progress] = []
     path = train(options(data, tmp_path, recipe=recipe), seen.append)
@@ -87,7 +87,7 @@ def test_two_epochs(recipe: str, data: Path, tmp_path: Path) -> None:
     assert loaded.notes["recipe"] == recipe
     assert loaded.notes["epochs"] == "2 of 2"
     assert loaded.notes["val_nme_percent"] == f"{lines[-1]['val_nme']:.3f}"
-    assert loaded.spec.score == {"cunet": "max", "softmax": "softmax_near"}[recipe]
+    assert loaded.spec.score == {"cunet": "max", "softmax": "softmax_near", "bcll": "sigmoid_max"}[recipe]
 
 
 def test_network_learns_its_six_faces(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

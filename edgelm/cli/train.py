@@ -24,7 +24,7 @@ def train(
     data: Annotated[Path, typer.Argument(help="Folder with train/ and val/, each NAME.jpg beside NAME.pts.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The checkpoint to write after every epoch (.pt).")],
     recipe: Annotated[
-        str, typer.Option(help="cunet: the paper's; softmax: trains binary weights much sooner.")
+        str, typer.Option(help="cunet, bcll: the papers'; softmax: trains binary weights much sooner.")
     ] = "cunet",
     epochs: Annotated[int | None, typer.Option(min=1, help="By default the recipe's.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Photos per step.")] = 16,

@@ -64,7 +64,7 @@ def _adopted(graph: ir.Graph, node: ir.Node, prefix: str, names: set[str | None]
         "dilation_h": dilations[0], "dilation_w": dilations[1],
         "pad_top": top, "pad_left": left, "pad_bottom": bottom, "pad_right": right,
         "in_channels": I, "out_channels": O, "weight_bits": 32, "act_bits": 32, "sign_zero": 1,
-        "pre_relu": 0, "post_relu": 0,
+        "pre_relu": 0, "post_relu": 0, "pad_value": 0,
     }  # fmt: skip
     try:
         QUANT_CONV.check(attributes)

@@ -106,11 +106,15 @@ class _Lowering:
 
     def _convolve(self, x: ir.Value, weight: ir.Value) -> ir.Value:
         a = self._a
+        pads = [a["pad_top"], a["pad_left"], a["pad_bottom"], a["pad_right"]]
+        if a["pad_value"] and any(pads):
+            amounts = self._integers([0, 0, *pads[:2], 0, 0, *pads[2:]])
+            x, pads = self._op("Pad", [x, amounts, self._scalar(float(a["pad_value"]))]), [0] * 4
         attributes = {
             "kernel_shape": [a["kernel_h"], a["kernel_w"]],
             "strides": [a["stride_h"], a["stride_w"]],
             "dilations": [a["dilation_h"], a["dilation_w"]],
-            "pads": [a["pad_top"], a["pad_left"], a["pad_bottom"], a["pad_right"]],
+            "pads": pads,
         }
         return self._op("Conv", [x, weight], attributes)
 

@@ -1,11 +1,11 @@
 """Canonical quantized convolutions become `edgelm::QuantConv2d` with packed weights.
 
-Given:   y = edgelm.canonical::QuantConv2d <act_bits, ...> (x, levels, scale)
-Result:  y = edgelm::QuantConv2d <...> (packed, "", "", out_scale, "", "", x)
+Given:   y = edgelm.canonical::QuantConv2d <act_bits, ...> (x, levels, scale, bias)
+Result:  y = edgelm::QuantConv2d <...> (packed, "", "", out_scale, bias, "", x)
 
 out_scale is scale * sigma: the op sums whole levels, and sigma = 2^(1 - act_bits) is a power of two, so that nothing is
-rounded. It is left out where it is 1 throughout (binary weights without scales on float activations). The node is named
-after the layer, so that profiles and verification can say which one they mean.
+rounded. The bias may be absent. out_scale is left out where it is 1 throughout (binary weights without scales on float
+activations). The node is named after the layer, so that profiles and verification can say which one they mean.
 """
 
 import numpy as np
@@ -26,7 +26,7 @@ class PackWeights(ir.passes.InPlacePass):
         graph = model.graph
         canonical = [n for n in graph if (n.domain, n.op_type) == (CANONICAL_DOMAIN, CANONICAL_OP)]
         for index, node in enumerate(canonical):
-            x, levels, scale = node.inputs
+            x, levels, scale, *bias = node.inputs
             assert x is not None
             array = constant_of(levels, "the weight of a quantized convolution")
             given = {n: a.as_int() for n, a in node.attributes.items() if a.type == ir.AttributeType.INT}
@@ -38,12 +38,16 @@ class PackWeights(ir.passes.InPlacePass):
             out_scale = (constant_of(scale, "the scale of a quantized convolution") * sigma).astype(np.float32)
             if (out_scale != 1).any():
                 operands["out_scale"] = constant(graph, f"s{index}", out_scale)
+            if bias:
+                added = constant_of(bias[0], "the bias of a quantized convolution").astype(np.float32)
+                operands["out_bias"] = constant(graph, f"ob{index}", added)
             attributes = {
                 "version": 1, "kernel_h": kh, "kernel_w": kw, "stride_h": given["stride"], "stride_w": given["stride"],
                 "dilation_h": 1, "dilation_w": 1,
                 "pad_top": padding, "pad_left": padding, "pad_bottom": padding, "pad_right": padding,
                 "in_channels": I, "out_channels": O, "weight_bits": bits, "act_bits": act_bits,
                 "sign_zero": given["sign_zero"], "pre_relu": 0, "post_relu": 0,
+                "pad_value": given.get("pad_value", 0),
             }  # fmt: skip
             made = quant_conv(attributes, operands, [x], f"q{index}")
             made.name = node.attributes["layer"].as_string()

@@ -23,7 +23,7 @@ Floats = NDArray[np.float32]
 ATTRIBUTES = (
     *("version", "kernel_h", "kernel_w", "stride_h", "stride_w", "dilation_h", "dilation_w"),
     *("pad_top", "pad_left", "pad_bottom", "pad_right", "in_channels", "out_channels"),
-    *("weight_bits", "act_bits", "sign_zero", "pre_relu", "post_relu"),
+    *("weight_bits", "act_bits", "sign_zero", "pre_relu", "post_relu", "pad_value"),
 )
 _INT32 = range(-(1 << 31), 1 << 31)
 _float_p = ctypes.POINTER(ctypes.c_float)

@@ -26,6 +26,7 @@ static const struct {
     {"sign_zero", -1, 1},
     {"pre_relu", 0, 1},
     {"post_relu", 0, 1},
+    {"pad_value", -1, 1},
 };
 enum { COUNT = sizeof ranges / sizeof ranges[0] };
 _Static_assert(sizeof(edgelm_qconv_attrs) == COUNT * sizeof(int32_t), "one range for each attribute");
@@ -40,6 +41,9 @@ static int check_bits(const edgelm_qconv_attrs* a, char* error, size_t size) {
     snprintf(error, size, "QuantConv2d: act_bits is 1..14 or 32, got %d", x);
   } else if (w == 32 && x != 32) {
     snprintf(error, size, "QuantConv2d: weights of 32 bits go with act_bits 32, got %d", x);
+  } else if (a->pad_value && x != 1) {
+    snprintf(error, size, "QuantConv2d: pad_value is 0 where activations are no signs (act_bits 1), got %d",
+             a->pad_value);
   } else if (w == 8 && (x < 2 || x > 9 || (x == 9 && !a->pre_relu))) {
     snprintf(error, size, "QuantConv2d: weights of 8 bits go with act_bits 2..8, and 9 with pre_relu, got %d", x);
   } else {

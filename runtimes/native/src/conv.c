@@ -42,12 +42,17 @@ static float* operand(const float* values, size_t given, size_t count, float fil
   return copy;
 }
 
+/* What a tap outside the image adds to a sum that it should not, for a weight of 1: kernels read signs there as +1, or
+ * as 0 where those have a plane of their own. */
+static int32_t surplus(const edgelm_conv* conv) { return (conv->planes == 1) - conv->attrs.pad_value; }
+
 static void fill_border(edgelm_conv* conv, const edgelm_weights* weights) {
   const size_t O = conv->attrs.out_channels, C = conv->attrs.in_channels, width = conv->panels * conv->lanes;
   const size_t taps = (size_t)conv->attrs.kernel_h * conv->attrs.kernel_w;
   for (size_t o = 0; o < O; ++o)
     for (size_t tap = 0; tap < taps; ++tap)
-      for (size_t c = 0; c < C; ++c) conv->border[tap * width + o] += edgelm_weight(conv, weights, o, tap, c);
+      for (size_t c = 0; c < C; ++c)
+        conv->border[tap * width + o] += surplus(conv) * (int32_t)edgelm_weight(conv, weights, o, tap, c);
 }
 
 /* 0, or -1 where memory is out. */
@@ -56,7 +61,7 @@ static int take(edgelm_conv* conv, const edgelm_operands* given) {
   const size_t C = a->in_channels, O = a->out_channels, width = conv->panels * conv->lanes;
   const size_t taps = (size_t)a->kernel_h * a->kernel_w;
   const int padded = a->pad_top || a->pad_left || a->pad_bottom || a->pad_right;
-  const int border = padded && conv->kind == EDGELM_B1 && conv->planes == 1;
+  const int border = padded && conv->kind == EDGELM_B1 && surplus(conv);
   /* 1 and -0 change no value at all, not even -0, so that an absent operand needs no code of its own. */
   conv->plain = !given->in_scale && !a->pre_relu;
   conv->in_scale = operand(given->in_scale, C, C, 1.0f);

@@ -129,8 +129,8 @@ struct edgelm_conv {
   float *in_scale, *in_bias;   /* (in_channels) */
   int32_t plain;               /* 1: they change nothing, and there is no ReLU before the convolution */
   float *out_scale, *out_bias; /* (panels * lanes) */
-  int32_t* border; /* b1 with one plane and padding: (kernel_h * kernel_w, panels * lanes) sums of the tap's weights,
-                      which zero bits outside the image add; the driver subtracts them. NULL else. */
+  int32_t* border; /* b1 with padding that zero bits do not stand for: (kernel_h * kernel_w, panels * lanes), what such
+                      bits add of the tap's weights outside the image; the driver subtracts it. NULL else. */
 };
 
 typedef struct edgelm_operands {

@@ -26,7 +26,8 @@ extern "C" {
 
 #define EDGELM_API __attribute__((visibility("default")))
 
-/* The attributes in the record's order; TFLite's custom options hold exactly these bytes (little-endian). */
+/* The attributes in the record's order; TFLite's custom options hold exactly these bytes (little-endian), or all but
+ * those of pad_value, which is 0 then. */
 typedef struct edgelm_qconv_attrs {
   int32_t version;
   int32_t kernel_h, kernel_w;
@@ -38,6 +39,7 @@ typedef struct edgelm_qconv_attrs {
   int32_t act_bits;    /* 1 sign, 2..14 k-bit grid, 32 float */
   int32_t sign_zero;   /* -1, 0, +1 */
   int32_t pre_relu, post_relu;
+  int32_t pad_value; /* 0; -1, +1 around signs */
 } edgelm_qconv_attrs;
 
 typedef enum edgelm_layout { EDGELM_NCHW = 0, EDGELM_NHWC = 1 } edgelm_layout;

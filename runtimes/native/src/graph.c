@@ -94,7 +94,7 @@ edgelm_graph* edgelm_graph_of_conv(const edgelm_qconv_attrs* attrs, const uint8_
   memcpy(data, weight, weight_bytes);
   for (int i = 0; i < 4; ++i)
     if (operands[i]) memcpy(data + offsets[i], operands[i], counts[i] * sizeof(float));
-  const int32_t head[4] = {1, inputs, 1, 1};
+  const int32_t head[4] = {2, inputs, 1, 1};
   memcpy(p, head, sizeof head);
   p += 4;
   for (int32_t i = 0; i < inputs; ++i) *p++ = -1;

@@ -7,7 +7,7 @@
 #include "graph.h"
 
 enum { MAX_INPUTS = 256, MAX_NODES = 1 << 12, MAX_OUTPUTS = 256, HEADER = 4 };
-enum { ATTRIBUTES = sizeof(edgelm_qconv_attrs) / sizeof(int32_t), CONV_WORDS = 9 + ATTRIBUTES };
+enum { ATTRIBUTES = sizeof(edgelm_qconv_attrs) / sizeof(int32_t), OLD_ATTRIBUTES = ATTRIBUTES - 1 }; /* no pad_value */
 enum { RESIDUAL = 2, WEIGHT, WEIGHT_BYTES, IN_SCALE, IN_BIAS, OUT_SCALE, OUT_BIAS, ATTRS };
 
 typedef struct reader {
@@ -40,10 +40,11 @@ static int floats(const reader* r, int32_t index, int32_t offset, int32_t count,
 
 static int read_conv(const reader* r, int32_t index, const int32_t* words, int32_t count, edgelm_node* node) {
   edgelm_graph* graph = r->graph;
-  edgelm_qconv_attrs attrs;
+  edgelm_qconv_attrs attrs = {0};
   edgelm_operands operands;
-  if (count <= CONV_WORDS) return fail(r, index, "a convolution is cut short");
-  memcpy(&attrs, words + ATTRS, sizeof attrs);
+  const int32_t given = graph->program[0] == 1 ? OLD_ATTRIBUTES : ATTRIBUTES, head = ATTRS + given;
+  if (count <= head) return fail(r, index, "a convolution is cut short");
+  memcpy(&attrs, words + ATTRS, (size_t)given * sizeof *words);
   const int32_t at = words[WEIGHT], size = words[WEIGHT_BYTES];
   if (at < 0 || at % 4 || size < 0 || (size_t)size > r->bytes || (size_t)at > r->bytes - size)
     return fail(r, index, "the weights lie outside the data");
@@ -56,8 +57,7 @@ static int read_conv(const reader* r, int32_t index, const int32_t* words, int32
       floats(r, index, words[OUT_SCALE], attrs.out_channels, &operands.out_scale) ||
       floats(r, index, words[OUT_BIAS], attrs.out_channels, &operands.out_bias))
     return -1;
-  *node = (edgelm_node){EDGELM_OP_CONV,     graph->convs,       words[RESIDUAL],
-                        count - CONV_WORDS, words + CONV_WORDS, attrs.out_channels};
+  *node = (edgelm_node){EDGELM_OP_CONV, graph->convs, words[RESIDUAL], count - head, words + head, attrs.out_channels};
   return edgelm_conv_init(&graph->conv[graph->convs++], &attrs, &operands, r->isa, r->error, r->error_size);
 }
 
@@ -107,7 +107,7 @@ int edgelm_graph_read(edgelm_graph* graph, size_t words, const uint8_t* data, si
   const reader r = {graph, data, bytes, isa, error, error_size};
   const int32_t* p = graph->program;
   if (words < HEADER) return fail(&r, -1, "the program is cut short");
-  if (p[0] != 1) return fail(&r, -1, "the program is not of version 1");
+  if (p[0] != 1 && p[0] != 2) return fail(&r, -1, "the program is not of version 1 or 2");
   if (p[1] < 1 || p[1] > MAX_INPUTS || p[2] < 1 || p[2] > MAX_NODES || p[3] < 1 || p[3] > MAX_OUTPUTS)
     return fail(&r, -1, "the program has no or too many inputs, nodes or outputs");
   if (words < (size_t)HEADER + p[1] + 3 * (size_t)p[2] + p[3]) return fail(&r, -1, "the program is cut short");

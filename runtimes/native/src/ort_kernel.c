@@ -52,7 +52,12 @@ static OrtStatus* read_attributes(OrtApi api, const OrtKernelInfo* info, edgelm_
   int32_t values[ATTRIBUTES];
   for (int i = 0; i < ATTRIBUTES; ++i) {
     int64_t value = 0;
-    TRY(api[ORT_ATTRIBUTE_INT].attribute_int(info, edgelm_ort_attributes[i], &value));
+    OrtStatus* status = api[ORT_ATTRIBUTE_INT].attribute_int(info, edgelm_ort_attributes[i], &value);
+    if (status && i < REQUIRED) return status;
+    if (status) { /* files leave out what has its default, 0 */
+      api[ORT_RELEASE_STATUS].release(status);
+      value = 0;
+    }
     if (value < INT32_MIN || value > INT32_MAX)
       return edgelm_ort_fail(api, "QuantConv2d: an attribute is out of range; export the model again");
     values[i] = (int32_t)value;

@@ -14,9 +14,9 @@
 enum { OLDEST_MINOR = 17, NEWEST_OP_VERSION = 18, INFERRING_MINOR = 24 };
 
 const char* const edgelm_ort_attributes[ATTRIBUTES] = {
-    "version",      "kernel_h",    "kernel_w", "stride_h",   "stride_w",  "dilation_h",
-    "dilation_w",   "pad_top",     "pad_left", "pad_bottom", "pad_right", "in_channels",
-    "out_channels", "weight_bits", "act_bits", "sign_zero",  "pre_relu",  "post_relu"};
+    "version",  "kernel_h",  "kernel_w",   "stride_h",  "stride_w",    "dilation_h",   "dilation_w",
+    "pad_top",  "pad_left",  "pad_bottom", "pad_right", "in_channels", "out_channels", "weight_bits",
+    "act_bits", "sign_zero", "pre_relu",   "post_relu", "pad_value"};
 
 /* What one ONNX Runtime in this process got from us; sessions keep pointers to it, so it lives forever. */
 typedef struct registration {
@@ -68,8 +68,8 @@ static OrtStatus* infer_shape(const OrtCustomOp* op, OrtShapeInferContext* conte
   if (rank != RANK) return NULL;
   TRY(api[ORT_GET_DIMS].get_dims(x, in, RANK));
   TRY(api[ORT_GET_SYMBOLS].get_symbols(x, names, RANK));
-  int64_t a[ATTRIBUTES];
-  for (int i = 0; i < ATTRIBUTES; ++i) a[i] = infer_int(api, context, edgelm_ort_attributes[i], &status);
+  int64_t a[REQUIRED];
+  for (int i = 0; i < REQUIRED; ++i) a[i] = infer_int(api, context, edgelm_ort_attributes[i], &status);
   if (status) { /* an attribute is missing; making the kernel says which */
     api[ORT_RELEASE_STATUS].release(status);
     return NULL;

@@ -11,7 +11,7 @@
 
 /* Operands of a QuantConv2d in the record's order; x repeats. */
 enum { WEIGHT, IN_SCALE, IN_BIAS, OUT_SCALE, OUT_BIAS, RESIDUAL, X, OPERANDS };
-enum { RANK = 4, ATTRIBUTES = sizeof(edgelm_qconv_attrs) / sizeof(int32_t) };
+enum { RANK = 4, ATTRIBUTES = sizeof(edgelm_qconv_attrs) / sizeof(int32_t), REQUIRED = ATTRIBUTES - 1 };
 
 /* In the order of edgelm_qconv_attrs' fields, which are all int32. */
 extern const char* const edgelm_ort_attributes[ATTRIBUTES];

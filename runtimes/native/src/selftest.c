@@ -127,6 +127,7 @@ static trial make_trial(const char* kind) {
   a->act_bits = act_bits_of(kind, a->pre_relu);
   a->sign_zero = (int32_t)random_below(3) - 1;
   a->post_relu = (int32_t)random_below(2);
+  if (a->act_bits == 1) a->pad_value = (int32_t)random_below(3) - 1;
   t.N = 1 + (int32_t)random_below(2);
   /* More products than sums of sixteen bits can hold. */
   const int wide = !strcmp(kind, "b1") && random_below(32) == 0;

@@ -95,7 +95,7 @@ static void make_program(text* t, int32_t channels) {
   static const uint32_t ways[] = {0, POOL, UP};
   const int32_t way = (int32_t)pick(ways, 3), nodes = way ? 5 : 3, input = 0;
   int32_t sum = 0;
-  const int32_t head[5] = {1, 1, nodes, 1, channels};
+  const int32_t head[5] = {2, 1, nodes, 1, channels};
   t->words = t->bytes = 0;
   for (size_t i = 0; i < 5; ++i) put_word(t, head[i]);
   for (int32_t maker = 0; maker < 2; ++maker) {

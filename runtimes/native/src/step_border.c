@@ -1,4 +1,5 @@
-/* Exact zero padding for signs: bits outside the image are read as +1, and what they added is taken off again.
+/* Exact padding for signs: bits outside the image are read as +1 (with a plane for zeros: as 0), and what they added
+ * beyond the pad_value is taken off again.
  *
  * Pixels inside cost nothing: of a row that sees no padding above or below only its ends are looked at.
  */

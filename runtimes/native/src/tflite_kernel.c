@@ -46,14 +46,15 @@ static TfStatus read_floats(TfContext* context, const TfInts* inputs, int operan
 }
 
 static TfStatus make_conv(TfContext* context, const TfNode* node, kernel* self) {
-  edgelm_qconv_attrs attrs;
+  edgelm_qconv_attrs attrs = {0};
   const TfTensor* weight;
   float* floats[RESIDUAL] = {NULL};
   char sentence[400];
-  if (node->custom_size != (int)sizeof attrs || !node->custom_data)
-    FAIL(context, "custom options have %d bytes, expected %d; export the model again", node->custom_size,
-         (int)sizeof attrs);
-  memcpy(&attrs, node->custom_data, sizeof attrs); /* little-endian, as every machine this runs on */
+  const int most = (int)sizeof attrs, least = most - (int)sizeof attrs.pad_value;
+  if ((node->custom_size != most && node->custom_size != least) || !node->custom_data)
+    FAIL(context, "custom options have %d bytes, expected %d or %d; export the model again", node->custom_size, least,
+         most);
+  memcpy(&attrs, node->custom_data, (size_t)node->custom_size); /* little-endian, as every machine this runs on */
   TfStatus status = edgelm_tflite_constant(context, node->inputs, operands[WEIGHT], WEIGHT, TF_UINT8, &weight);
   if (status == TF_OK && !weight) FAIL(context, "weight is left out; export the model again");
   for (int i = IN_SCALE; i < RESIDUAL && status == TF_OK; ++i)

@@ -1,0 +1,343 @@
+"""Stacked hourglasses, FAN and BCLL against the papers' sizes; exports of every block on both engines."""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch", reason="defining networks needs torch")
+pytest.importorskip("onnx", reason="the exporter needs onnx")
+
+import onnx
+import onnx_ir as ir
+import torch
+from nets import make
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from edgelm.errors import UsageError
+from edgelm.export import pipeline
+from edgelm.export.capture import capture
+from edgelm.models.checkpoint import load_checkpoint, save_checkpoint
+from edgelm.models.create import create, default_spec
+from edgelm.models.hourglass import Hourglass, HourglassConfig
+from edgelm.models.hourglass_blocks import BLOCKS, Maker, Plain
+from edgelm.models.quant_conv import QuantConv2d, freeze
+from edgelm.models.quantizers import QuantScheme
+from edgelm.models.registry import HOURGLASS, SCHEMES, Entry, Family, register_family, resolve
+from edgelm.spec import ModelSpec
+
+# (name, K): weights of convolutions and MACs at 256x256 px; millions of the paper and how far they may be off.
+SIZES: dict[tuple[str, int], tuple[int, float, float | None, float]] = {
+    ("shg1", 16): (3_400_896, 5.150, 3.5, 0.2),
+    ("shg4", 16): (12_764_352, 14.703, 12.9, 0.2),
+    ("bcll-wider", 16): (11_252_928, 15.930, 11.3, 0.06),
+    ("bcll-ms", 16): (3_926_208, 6.630, 4.0, 0.25),
+    ("bcll-ms-no1x1", 16): (9_465_024, 11.758, 9.3, 0.25),
+    ("bcll-hpm256", 16): (6_220_992, 8.213, 6.2, 0.06),
+    ("bcll-hpm256", 68): (6_234_304, 8.268, None, 0.0),
+    ("bcll-hpm192", 16): (3_614_144, 5.532, 4.0, 0.45),
+    ("bcll-bottleneck192", 16): (6_755_520, 9.748, 7.0, 0.25),
+    ("fan4", 68): (23_763_136, 25.235, None, 0.0),
+}
+TINY = HourglassConfig(depth=2, width=16, stem=(8, 16), classes=5)
+
+
+def on_paper(config: HourglassConfig, suffix: str = "") -> Hourglass:
+    """The network without memory for its weights."""
+    with torch.device("meta"):
+        return Hourglass(config, SCHEMES[suffix])
+
+
+def convs(model: nn.Module) -> dict[str, nn.Conv2d | QuantConv2d]:
+    return {n: m for n, m in model.named_modules() if isinstance(m, nn.Conv2d | QuantConv2d)}
+
+
+def macs(model: nn.Module) -> int:
+    """Multiply-accumulates of all convolutions on one image of 256x256 px."""
+    counted = 0
+
+    def count(module: nn.Conv2d, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal counted
+        counted += module.weight.numel() * output.shape[2] * output.shape[3]
+
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(count)
+    model.eval()(torch.empty(1, 3, 256, 256, device="meta"))
+    return counted
+
+
+@pytest.mark.parametrize("case", SIZES)
+def test_sizes_are_the_papers(case: tuple[str, int]) -> None:
+    weights, gmacs, paper, tolerance = SIZES[case]
+    config = resolve(case[0]).with_landmarks(case[1]).config
+    model = on_paper(config)
+    assert sum(m.weight.numel() for m in convs(model).values()) == weights
+    assert macs(model) / 1e9 == pytest.approx(gmacs, abs=0.0005)
+    assert paper is None or weights / 1e6 == pytest.approx(paper, abs=tolerance)
+
+
+@pytest.mark.parametrize(
+    ("stacks", "weights", "gmacs", "paper"), [(8, 25_248_960, 27.440, 25.5), (16, 50_218_176, 52.914, 50.5)]
+)
+def test_every_further_stack_costs_the_same(stacks: int, weights: int, gmacs: float, paper: float) -> None:
+    """Nobody needs to run sixteen stacks to know their products from those of one and four."""
+    assert resolve(f"shg{stacks}").config.stacks == stacks
+    config = resolve(f"shg{stacks}").with_landmarks(16).config
+    one, four = (on_paper(dataclasses.replace(config, stacks=n)) for n in (1, 4))
+
+    def at(of_one: int, of_four: int) -> int:
+        return of_one + (stacks - 1) * (of_four - of_one) // 3
+
+    assert at(*(sum(m.weight.numel() for m in convs(model).values()) for model in (one, four))) == weights
+    assert at(macs(one), macs(four)) / 1e9 == pytest.approx(gmacs, abs=0.0005)
+    assert weights / 1e6 == pytest.approx(paper, abs=0.3)  # 0.25 M and 0.28 M that nobody can explain
+
+
+def test_sizes_beside_the_registered_ones() -> None:
+    wide_stem = on_paper(HourglassConfig(width=192, stem=(64, 192), classes=16))
+    assert sum(m.weight.numel() for m in convs(wide_stem).values()) == 3_828_672
+    assert sum(p.numel() for p in on_paper(HourglassConfig(4)).parameters()) == 23_820_176
+    norms = [m for m in on_paper(HourglassConfig(classes=16)).modules() if isinstance(m, nn.BatchNorm2d)]
+    assert sum(m.num_features for m in norms) == 7_488
+
+
+@pytest.mark.parametrize(
+    ("real", "expected"),
+    [
+        ("first_last", {"stem", "stacks.0.head.conv"}),
+        (
+            "all_1x1",
+            {"stem", "before.skip.conv", "after.1.skip.conv", "stacks.0.lin.conv", "stacks.0.head.conv"},
+        ),
+    ],
+)
+def test_real_layers(real: Any, expected: set[str]) -> None:
+    model = on_paper(HourglassConfig(real_layers=real, classes=16), "-xnor")
+    assert {n for n, m in convs(model).items() if isinstance(m, nn.Conv2d)} == expected
+    spatial = sum(m.weight.numel() for m in convs(model).values() if m.weight.shape[2] == 3)
+    assert spatial == 6_100_992
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize("suffix", ["", "-bw-a8", "-xnor"])
+def test_every_parameter_learns(block: str, suffix: str) -> None:
+    torch.manual_seed(0)
+    model = Hourglass(dataclasses.replace(TINY, block=block, stacks=2, depth=1), SCHEMES[suffix])
+    outputs = model(torch.rand(2, 3, 64, 96))
+    assert [maps.shape for maps in outputs] == [(2, 5, 16, 24)] * 2
+    sum(maps.square().mean() for maps in outputs).backward()
+    # A bias before a BatchNorm is taken off again: its gradient is zero but for rounding.
+    taken_off = ("stem.bias", "stacks.0.lin.conv.bias", "stacks.1.lin.conv.bias")
+    dead = [n for n, p in model.named_parameters() if p.grad is None or not (n in taken_off or p.grad.any())]
+    assert dead == []
+
+
+def test_an_hpm_block_is_what_the_paper_draws() -> None:
+    """BatchNorm - sign - convolution with alpha - ReLU, three in a row, all concatenated, and the input added."""
+    model, _ = make(Entry("tiny", HOURGLASS, dataclasses.replace(TINY, depth=1), QuantScheme("bwa", 1, -1)))
+    block: Any = model.get_submodule("after.0")
+    x = torch.randn(2, 16, 6, 5)
+    parts = []
+    y = x
+    for layer in (block.a, block.b, block.c):
+        levels, alpha = layer.conv.quantized()
+        signs = torch.where(layer.norm(y) > 0, 1.0, -1.0)
+        y = F.relu(F.conv2d(signs, levels, padding=1) * alpha[:, None, None])
+        parts.append(y)
+    assert [part.shape[1] for part in parts] == [8, 4, 4]
+    torch.testing.assert_close(block(x), torch.cat(parts, 1) + x, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("place", "lowest"), [("post", 0.0), ("none", None)])
+def test_place_of_the_relu(place: Any, lowest: float | None) -> None:
+    model, _ = make(Entry("tiny", HOURGLASS, dataclasses.replace(TINY, binary_relu=place), SCHEMES["-xnor"]))
+    y = model.get_submodule("after.0.c")(torch.randn(1, 4, 9, 9)).detach()
+    assert float(y.min()) == lowest or (lowest is None and float(y.min()) < 0)
+
+
+def test_pre_activation_signs() -> None:
+    config = dataclasses.replace(TINY, binary_relu="pre")
+    with pytest.raises(UsageError, match="take sign_zero 0 or -1"):
+        on_paper(config, "-xnor")
+    model, _ = make(Entry("tiny", HOURGLASS, config, QuantScheme("bwa", 1, 0)))
+    layer: Any = model.get_submodule("after.0.c")
+    x = torch.randn(1, 4, 9, 9)
+    levels, alpha = layer.conv.quantized()
+    expected = F.conv2d((layer.norm(x) > 0).float(), levels, padding=1) * alpha[:, None, None]
+    torch.testing.assert_close(layer(x), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("pad_value", [-1, 0, 1])
+def test_padding_around_signs(pad_value: int) -> None:
+    conv = QuantConv2d(3, 2, 3, QuantScheme("bw", 1, pad_value=pad_value), padding=1)
+    x = torch.randn(1, 3, 4, 5)
+    levels, _ = conv.quantized()
+    signs = F.pad(torch.where(x < 0, -1.0, 1.0), [1] * 4, value=pad_value)
+    assert torch.equal(conv(x), F.conv2d(signs, levels))
+
+
+def test_affine_false_keeps_norms_plain() -> None:
+    model = Hourglass(dataclasses.replace(TINY, affine=False), QuantScheme())
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert norms
+    assert not any(p.requires_grad for m in norms for p in m.parameters())
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"classes": 0}, "classes is 1..1024, got 0"),
+        ({"stacks": 0}, "stacks is"),
+        ({"depth": 7}, "depth is 1..6, got 7"),
+        ({"width": 18}, "multiples of 4, got 18"),
+        ({"stem": (8, 10)}, "multiples of 4"),
+        ({"stem": (8,)}, "two numbers"),
+        ({"block": "resnet"}, "no block 'resnet'; known are bottleneck, wider, ms"),
+        ({"pool": "sum"}, "pool is max or avg, got 'sum'"),
+        ({"binary_relu": "both"}, "binary_relu is post or pre or none"),
+        ({"real_layers": "none"}, "real_layers is first_last or all_1x1"),
+        ({"inner": 0.3}, "inner is"),
+    ],
+)
+def test_refuses_hyper_parameters(change: dict[str, Any], expected: str) -> None:
+    with pytest.raises(UsageError, match=expected):
+        HourglassConfig(**change)
+
+
+def test_refuses_sizes() -> None:
+    with pytest.raises(UsageError, match="steps of 64"):
+        default_spec(resolve("bcll-hpm256"), 96)
+    with pytest.raises(UsageError, match=r"multiples of 64 px, got .96, 64."):
+        on_paper(HourglassConfig())(torch.empty(1, 3, 96, 64, device="meta"))
+
+
+def test_conventions_are_the_authors() -> None:
+    face, pose = (default_spec(resolve("bcll-hpm256-xnor").with_landmarks(k), 256) for k in (68, 16))
+    assert (face.crop.preset, face.decode, face.flip_test, face.heatmap_width) == (
+        "bcll_aflw2000",
+        "center",
+        "none",
+        64,
+    )
+    assert (pose.crop.preset, pose.decode, pose.flip_test) == ("mpii", "center", "average")
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_checkpoints_keep_biases_and_padding(packed: bool, tmp_path: Path) -> None:
+    config = dataclasses.replace(TINY, block="bottleneck")
+    entry = Entry("tiny", HOURGLASS, config, QuantScheme("bwa", 1, pad_value=-1))
+    model, spec = make(entry)
+    biases = {n: p for n, p in model.named_parameters() if n.endswith("conv.bias") or n == "stem.bias"}
+    with torch.no_grad():
+        for bias in biases.values():
+            bias.normal_()
+    save_checkpoint(tmp_path / "a.pt", entry, model, spec, packed=packed)
+    loaded = load_checkpoint(tmp_path / "a.pt")
+    assert loaded.entry == entry
+    found = dict(loaded.model.named_parameters())
+    assert {"stem.bias", "stacks.0.head.conv.bias", "stacks.0.lin.conv.bias", "before.skip.conv.bias"} <= biases.keys()
+    for name, bias in biases.items():
+        # Those of quantized layers are 24-bit floats in a packed file.
+        torch.testing.assert_close(found[name], bias, rtol=2**-16 if packed else 0, atol=0)
+    assert torch.equal(found["stem.bias"], biases["stem.bias"])
+    x = torch.rand(1, 3, 64, 64)
+    torch.testing.assert_close(freeze(loaded.model)(x)[-1], freeze(model)(x)[-1], rtol=0, atol=1.0 if packed else 1e-5)
+
+
+@dataclasses.dataclass(frozen=True)
+class BlocksConfig:
+    """Two blocks of one kind between a stem and a head."""
+
+    block: str = "hpm"
+    classes: int = 5
+    real_layers: str = "first_last"
+
+
+class Blocks(nn.Module):
+    """A block with a projection and one without; the hourglass around them is traced once only, that takes long."""
+
+    def __init__(self, config: BlocksConfig, scheme: QuantScheme) -> None:
+        super().__init__()
+        relu: Any = "pre" if scheme.sign_zero == 0 else "none" if scheme.sign_zero == -1 else "post"
+        make = Maker(scheme, binary_relu=relu)
+        self.stem = make.conv("stem", 3, 8, 7, stride=2, bias=True)
+        self.blocks = nn.Sequential(*(BLOCKS[config.block](make, i, 12) for i in (8, 12)))
+        self.lin = Plain(make, "pointwise", 12, 12)
+        self.head = Plain(make, "last_head", 12, config.classes)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """(N, 3, H, W) -> [heatmaps (N, classes, H/4, W/4)]."""
+        return [self.head(F.relu(self.lin(self.blocks(F.avg_pool2d(F.relu(self.stem(x)), 2)))))]
+
+
+BLOCKS_FAMILY = register_family(Family("blocks", BlocksConfig, Blocks, 4, 16, "none: a network of the tests"))
+
+
+@pytest.fixture(scope="module")
+def traced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Checkpoints and their number of quantized layers, by entry; each network is traced once for all exports."""
+    graphs: dict[str, onnx.ModelProto] = {}
+    known: dict[Entry, tuple[Path, int]] = {}
+
+    def remembered(model: nn.Module, spec: ModelSpec) -> ir.Model:
+        if repr(model) not in graphs:
+            graphs[repr(model)] = ir.to_proto(capture(model, spec))
+        return ir.from_proto(graphs[repr(model)])
+
+    def get(entry: Entry) -> tuple[Path, int]:
+        if entry not in known:
+            model, spec = make(entry)
+            path = tmp_path_factory.mktemp("traced") / "a.pt"
+            save_checkpoint(path, entry, model, spec)
+            known[entry] = path, sum(isinstance(m, QuantConv2d) for m in model.modules())
+        return known[entry]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "capture", remembered)
+        yield get
+
+
+def exported(traced: Any, entry: Entry, target: str, folder: Path, **options: Any) -> list[str]:
+    """Export, which raises where torch and the file differ, layer by layer or end to end; the steps' details."""
+    pytest.importorskip("onnxruntime" if target == "onnx" else "ai_edge_litert")
+    path, layers = traced(entry)
+    report = pipeline.export(path, target, folder / f"a.{target}", **options)
+    assert report.layers is not None
+    assert report.layers.layers == (layers + 1 if layers else 0)
+    return [step.detail for step in report.steps]
+
+
+@pytest.mark.parametrize(
+    ("block", "scheme"),
+    [
+        ("bottleneck", QuantScheme("bwa", 1, 1, pad_value=-1)),
+        ("wider", QuantScheme("bwa")),
+        ("ms", QuantScheme("bwa", 1, 0, pad_value=1)),
+        ("ms_no1x1", QuantScheme()),
+        ("hpm", QuantScheme("bwa", 1, -1, pad_value=1)),
+    ],
+)
+def test_blocks_export_and_agree(traced: Any, tmp_path: Path, block: str, scheme: QuantScheme) -> None:
+    entry = Entry("blocks", BLOCKS_FAMILY, BlocksConfig(block), scheme)
+    exported(traced, entry, "onnx", tmp_path)
+    exported(traced, entry, "tflite", tmp_path)
+    if scheme.weights != "float":
+        exported(traced, entry, "onnx", tmp_path, portable=True)
+        exported(traced, entry, "tflite", tmp_path, portable=True)
+
+
+@pytest.mark.parametrize("target", ["onnx", "tflite"])
+def test_a_whole_network_is_one_operator(traced: Any, tmp_path: Path, target: str) -> None:
+    config = dataclasses.replace(TINY, depth=1, stacks=2)
+    steps = exported(traced, Entry("tiny", HOURGLASS, config, SCHEMES["-xnor"]), target, tmp_path, real="float")
+    assert any("1 QuantGraph," in step for step in steps), steps
+
+
+def test_names_have_every_scheme() -> None:
+    entry, model, spec = create("bcll-hpm256-real1x1-xnor", landmarks=16, size=64)
+    assert (entry.config.real_layers, entry.scheme.act_bits, spec.activation_bits) == ("all_1x1", 1, 1)
+    assert isinstance(model, Hourglass)
