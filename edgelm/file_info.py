@@ -116,14 +116,12 @@ def _layers(operator: Operator) -> list[LayerInfo]:
 
 
 def _quant_conv(operator: Operator) -> list[LayerInfo]:
-    attributes = dict(operator.attributes)
+    stored = dict(operator.attributes)
     if operator.options:
-        names = [a.name for a in QUANT_CONV.attributes]
-        if len(operator.options) != 4 * len(names):
-            raise ModelFileError(
-                f"{operator.kind} has {len(operator.options)} bytes of options; export the model again"
-            )
-        attributes = dict(zip(names, struct.unpack(f"<{len(names)}i", operator.options), strict=True))
+        count = len(operator.options) // 4
+        words = struct.unpack(f"<{count}i", bytes(operator.options[: 4 * count]))
+        stored = {a.name: word for a, word in zip(QUANT_CONV.attributes, words, strict=False)}
+    attributes = QUANT_CONV.complete(stored)
     weight = operator.operands[0] if operator.operands else None
     if weight is None or not {a.name for a in QUANT_CONV.attributes} <= attributes.keys():
         raise ModelFileError(f"{operator.kind} without weights or attributes; export the model again")

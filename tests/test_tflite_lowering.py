@@ -216,7 +216,7 @@ SQUARE = "(float[1,3,12,14] x) => (float[1,3,12,14] y)"
         ("y = Mul (x, five)", "of 4 axes"),
         ('y = Conv <auto_pad = "SAME_UPPER"> (x, w)', "auto_pad"),
         ("y = Concat <axis = 2> (x, x)", "axis=2"),
-        ("y = MaxPool <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (x)", "pads"),
+        ("y = MaxPool <kernel_shape = [3, 3], strides = [2, 2], pads = [1, 1, 1, 1]> (x)", "pads"),
         ("y = MaxPool <kernel_shape = [2, 2], ceil_mode = 1> (x)", "ceil_mode"),
         ("y = MaxPool <kernel_shape = [2, 2], dilations = [2, 2]> (x)", "dilations"),
         ('y = Resize <mode = "cubic"> (x, "", two)', "mode='cubic'"),
