@@ -1,4 +1,4 @@
-"""A device with numpy and nothing else: descriptions, geometry, decoding and results work, the rest says what to install.
+"""A device with numpy alone: descriptions, geometry, decoding and results work, all else says what to install.
 
 Each test runs in a process in which OpenCV, the engines and what people use beside them cannot be imported.
 """
@@ -72,7 +72,8 @@ maps[:, :, 20, 30] = 1
 points = {rule: decode.decode(maps, rule)[0][0, 0].tolist() for rule in ("center", "index", "resize_argmax")}
 points["dark"] = decode.decode(maps, "index", refinement="dark")[0][0, 0].tolist()
 xy = np.random.RandomState(0).uniform(0, 99, (1, 14, 2))
-found = Landmarks(xy, np.ones((1, 14)), np.array([[0, 0, 99, 99.0]]), np.zeros((1, 2, 3)), get_scheme("lsp14"), (99, 99))
+box = np.array([[0, 0, 99, 99.0]])
+found = Landmarks(xy, np.ones((1, 14)), box, np.zeros((1, 2, 3)), get_scheme("lsp14"), (99, 99))
 texts = [found.to_json(), found.to_csv(), found.to_pts(), found.to_coco(1), found.to_mmpose(), found.to_normalized()]
 boxes, turn = turned_boxes(xy, found.scheme, get_crop("lsp"))
 geometry.crop_matrix(boxes, get_crop("lsp"), 256, 256, turn)
