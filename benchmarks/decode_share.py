@@ -15,6 +15,7 @@ import numpy as np
 
 from edgelm import decode, zoo
 from edgelm.bench.interleave import interleave, pin
+from edgelm.runtimes.decoding import decode_maps
 from edgelm.runtimes.engines import open_session
 
 LIMIT = 0.03
@@ -36,16 +37,18 @@ def main() -> None:
             maps = session.run(crop)
             entries: dict[str, Callable[[], object]] = {
                 "network": session.prepared(crop),
-                "decode": partial(decode.decode, maps, spec.decode, spec.score),
+                "decode": partial(decode_maps, maps, spec),
+                "numpy": partial(decode.decode, maps, spec.decode, spec.score),
                 "dark": partial(decode.decode, maps, spec.decode, spec.score, refinement="dark"),
             }
             times = interleave(entries, rounds=args.rounds, progress=partial(print, file=sys.stderr))
-        network, plain, dark = (times[name].median_ms for name in entries)
+        network, plain, slow, dark = (times[name].median_ms for name in entries)
         fine &= plain <= LIMIT * network
         calm = "" if all(timing.valid for timing in times.values()) else "  NOT VALID: disturbed"
+        shape = "x".join(map(str, maps.shape[1:]))
         print(
-            f"{path.name}: {'x'.join(map(str, maps.shape[1:]))} {spec.decode} {spec.score}: decode {plain:.3f} ms, "
-            f"network {network:.2f} ms, {plain / network:.2%}; with dark {dark / network:.2%}{calm}"
+            f"{path.name}: {shape} {spec.decode} {spec.score}: decode {plain:.3f} ms, network {network:.2f} ms, "
+            f"{plain / network:.2%}; by numpy {slow / network:.2%}, with dark {dark / network:.2%}{calm}"
         )
     if not fine:
         sys.exit(f"decoding takes more than {LIMIT:.0%}")

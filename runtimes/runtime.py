@@ -25,6 +25,7 @@ from edgelm.nms import suppress
 from edgelm.refine import Refine
 from edgelm.roi import turned_boxes
 from edgelm.runtimes.base import Session, check_threads
+from edgelm.runtimes.decoding import decode_maps
 from edgelm.runtimes.detections import Detector, detect
 from edgelm.runtimes.opencv_threads import opencv_threads
 from edgelm.spec import ModelSpec
@@ -188,7 +189,7 @@ class Runtime:
 
     def decode(self, heatmaps: Array, matrices: Array, *, refinement: Refine = "rule") -> tuple[Array, Array]:
         """Heatmaps (N, K, h, w) and their crops' matrices (N, 2, 3) -> xy (N, K, 2) image px and score (N, K)."""
-        uv, score = decode.decode(heatmaps, self.spec.decode, self.spec.score, refinement=refinement)
+        uv, score = decode_maps(heatmaps, self.spec, refinement=refinement)
         return decode.to_image(uv, matrices, self.spec), score
 
     def selftest(self) -> SelftestReport:

@@ -63,7 +63,9 @@ def test_exports_the_abi_alone() -> None:
     symbols = output(tool("nm"), "-D", "--defined-only", str(library_path())).split("\n")
     names = {line.split()[-1].split("@")[0] for line in symbols if line}
     assert {"edgelm_graph_create", "edgelm_graph_run", "edgelm_kernels", "RegisterCustomOps"} <= names
-    assert all(re.match(r"edgelm_(graph|kernels|version)|RegisterCustomOps$|tflite_plugin_", name) for name in names)
+    assert all(
+        re.match(r"edgelm_(graph|heatmap|kernels|version)|RegisterCustomOps$|tflite_plugin_", name) for name in names
+    )
 
 
 def test_needs_libc_alone() -> None:

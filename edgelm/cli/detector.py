@@ -1,10 +1,11 @@
 """`--detector`: who looks for faces where no boxes are given."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgelm.runtimes.detections import Detector
+if TYPE_CHECKING:
+    from edgelm.runtimes.detections import Detector
 
 __all__ = ["DetectorName", "open_detector"]
 
@@ -13,7 +14,7 @@ DetectorName = Annotated[
 ]
 
 
-def open_detector(name: str) -> tuple[Detector, str]:
+def open_detector(name: str) -> "tuple[Detector, str]":
     """The detector, and what it is called in a sentence.
 
     Raises:

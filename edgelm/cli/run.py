@@ -1,7 +1,7 @@
 """`edgelm run` and `edgelm selftest`: use a model file. They need one engine, not torch."""
 
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -12,7 +12,9 @@ from edgelm.cli.save import SaveCsv, SaveJson, check_saves, save
 from edgelm.cli.video import VideoRun, is_video, run_video
 from edgelm.errors import EdgelmError, UsageError, VerificationError
 from edgelm.opencv import import_cv2
-from edgelm.refine import Refine
+
+if TYPE_CHECKING:
+    from edgelm.refine import Refine
 
 __all__ = ["register"]
 
@@ -86,7 +88,7 @@ def run(
         photo = read_image(image)
         runtime = Runtime(model, threads=threads, engine=engine, low_memory=low_memory)
         looks, name = open_detector(detector) if given is None and runtime.spec.task == "face" else (None, "")
-        result = runtime(photo, given, detector=looks, flip_test=flip_test, refinement=cast(Refine, refinement))
+        result = runtime(photo, given, detector=looks, flip_test=flip_test, refinement=cast("Refine", refinement))
         if given is None:
             typer.echo(f"faces: {len(result)} found by {name}")
             if not len(result):

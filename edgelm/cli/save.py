@@ -3,13 +3,15 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from edgelm.atomic import check_output, write_atomic
 from edgelm.errors import UsageError
-from edgelm.landmarks import Landmarks
+
+if TYPE_CHECKING:
+    from edgelm.landmarks import Landmarks
 
 __all__ = ["SaveCsv", "SaveJson", "check_saves", "save"]
 
@@ -28,7 +30,7 @@ def check_saves(*paths: Path | None) -> None:
         raise UsageError("two outputs have the same path; give each a file of its own")
 
 
-def save(report: Mapping[str, Any], found: Landmarks, as_json: Path | None, as_csv: Path | None) -> list[Path]:
+def save(report: Mapping[str, Any], found: "Landmarks", as_json: Path | None, as_csv: Path | None) -> list[Path]:
     """Write the files asked for; returns their paths."""
     if as_json is not None:
         write_atomic(as_json, (json.dumps(report, indent=2, allow_nan=False) + "\n").encode())

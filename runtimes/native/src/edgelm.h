@@ -154,6 +154,18 @@ EDGELM_API int edgelm_graph_repeat(const edgelm_graph* graph, edgelm_layout layo
                                    const edgelm_tensor* outputs, void* scratch, int32_t step, int32_t rounds,
                                    double* ms);
 
+/* What a heatmap's score is, see edgelm/decode.py. */
+typedef enum edgelm_score {
+  EDGELM_SCORE_MAX = 0,
+  EDGELM_SCORE_SIGMOID = 1,
+  EDGELM_SCORE_SOFTMAX_NEAR = 2
+} edgelm_score;
+
+/* The peaks of `count` heatmaps of height x width, both at least 1: uv[m] = x, y as edgelm/decode.py's rules say,
+ * refined from pixel `first` on, pixel 0 lying at `half`; and score[m]. Allocates nothing. */
+EDGELM_API void edgelm_heatmap_peaks(const float* maps, size_t count, int32_t height, int32_t width, int32_t first,
+                                     float half, edgelm_score rule, float* uv, float* score);
+
 /* One line of the kernel table. */
 typedef struct edgelm_kernel_info {
   const char* kind;
