@@ -18,7 +18,9 @@ from edgelm.export.tflite_convs import CONVOLUTIONS
 from edgelm.export.tflite_elementwise import ELEMENTWISE
 from edgelm.export.tflite_file import Model, write_model
 from edgelm.export.tflite_graph import TFLiteGraph, nhwc
-from edgelm.export.tflite_lowering import Lowering, attributes, expect
+from edgelm.export.tflite_lowering import Lowering
+from edgelm.export.tflite_lowering import attributes as _attributes
+from edgelm.export.tflite_lowering import expect as _expect
 from edgelm.export.tflite_quant import lower_custom, lower_graph, lower_portable
 from edgelm.spec import METADATA_KEY, ModelSpec
 
@@ -91,15 +93,15 @@ def _batch_norm(graph: TFLiteGraph, node: ir.Node) -> None:
 
 @_lowers("Concat")
 def _concat(graph: TFLiteGraph, node: ir.Node) -> None:
-    expect(node, attributes(node), axis=1)
+    _expect(node, _attributes(node), axis=1)
     inputs = [graph.name(value) for value in node.inputs]
     graph.add("CONCATENATION", inputs, (), {"axis": 3}, output=graph.activation(node.outputs[0]))
 
 
 @_lowers("MaxPool")
 def _max_pool(graph: TFLiteGraph, node: ir.Node) -> None:
-    a = attributes(node, pads=(0, 0, 0, 0), strides=(1, 1), dilations=(1, 1), ceil_mode=0, auto_pad="NOTSET")
-    expect(node, a, pads=(0, 0, 0, 0), dilations=(1, 1), ceil_mode=0, auto_pad="NOTSET")
+    a = _attributes(node, pads=(0, 0, 0, 0), strides=(1, 1), dilations=(1, 1), ceil_mode=0, auto_pad="NOTSET")
+    _expect(node, a, pads=(0, 0, 0, 0), dilations=(1, 1), ceil_mode=0, auto_pad="NOTSET")
     (kh, kw), (sh, sw) = a["kernel_shape"], a["strides"]
     options = {"padding": "VALID", "filter_height": kh, "filter_width": kw, "stride_h": sh, "stride_w": sw}
     x = graph.name(node.inputs[0])
@@ -108,12 +110,14 @@ def _max_pool(graph: TFLiteGraph, node: ir.Node) -> None:
 
 @_lowers("Resize")
 def _resize(graph: TFLiteGraph, node: ir.Node) -> None:
-    a = attributes(node, mode="nearest", coordinate_transformation_mode="half_pixel", nearest_mode="round_prefer_floor")
+    a = _attributes(
+        node, mode="nearest", coordinate_transformation_mode="half_pixel", nearest_mode="round_prefer_floor"
+    )
     linear = a["mode"] == "linear"
     if linear:
-        expect(node, a, coordinate_transformation_mode="half_pixel")
+        _expect(node, a, coordinate_transformation_mode="half_pixel")
     else:
-        expect(node, a, mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+        _expect(node, a, mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")
     scales = constant_of(node.inputs[2], "the scales of a Resize").tolist()
     _, H, W, _ = nhwc(node.outputs[0])
     if scales[:2] != [1, 1] or any(s != int(s) for s in scales[2:]):
