@@ -96,6 +96,8 @@ def compare_layers(model: nn.Module, graph: ir.Model, write: Write, target: str,
     """
     x = synthetic_input(1, spec.input.height, spec.input.width)
     outputs, heatmaps = _torch_outputs(model, x)
+    whole = spec.activation_bits == 32 and not spec.options.lossy
+    limit, noise = (_FLOAT_LIMIT, _noise(model, x, outputs, heatmaps)) if whole else (_LEVEL_LIMIT, {})
     packed = [node for node in graph.graph if is_packed(node)]
     named = [node.name or "" for node in packed]
     for node in packed:
@@ -108,18 +110,13 @@ def compare_layers(model: nn.Module, graph: ir.Model, write: Write, target: str,
     expected = {**{f"{name}.made": outputs[name] for name in named}, "heatmaps": heatmaps}
     if not named:
         del expected["heatmaps"]  # nothing was cut: they are as deep as the network, and the end-to-end look is theirs
-    whole = spec.activation_bits == 32 and not spec.options.lossy
-    limits = dict.fromkeys(expected, _FLOAT_LIMIT if whole else _LEVEL_LIMIT)
-    if whole:
-        noise = _noise(model, x, outputs, heatmaps)
-        limits = {n: max(limit, _NOISE * noise[n.removesuffix(".made")]) for n, limit in limits.items()}
+    limits = {n: max(limit, _NOISE * noise.get(n.removesuffix(".made"), 0.0)) for n in expected}
     worst, exact, diverging = 0.0, 0, _wrong_weights(model, graph)
     for name, values in expected.items():
-        limit = limits[name]
         error = _relative_rms(found[name], values)
         worst = max(worst, error)
         exact += bool((found[name] == values).all())
-        if diverging is None and not error <= limit:  # so that NaN diverges
+        if diverging is None and not error <= limits[name]:  # so that NaN diverges
             diverging = name.removesuffix(".made")
     return LayerCheck(len(expected), worst, exact, diverging)
 

@@ -1,5 +1,6 @@
 """Stacked dense U-Nets have exactly the paper's sizes, learn everywhere, keep to their scheme, and refuse bad input."""
 
+from functools import cache
 from typing import Any
 
 import pytest
@@ -39,10 +40,11 @@ SIZES = {
 }
 
 
-def on_paper(config: SDUConfig, scheme: QuantScheme | None = None) -> SDU:
+@cache
+def on_paper(config: SDUConfig) -> SDU:
     """The network without memory for its weights."""
     with torch.device("meta"):
-        return SDU(config, scheme or QuantScheme())
+        return SDU(config, QuantScheme())
 
 
 def macs(model: nn.Module, side: int) -> int:
@@ -55,10 +57,12 @@ def macs(model: nn.Module, side: int) -> int:
         each = inputs[0] if isinstance(module, nn.ConvTranspose2d) else output
         counted += module.weight.numel() * each.shape[2] * each.shape[3]
 
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | DeformConv2d):
-            module.register_forward_hook(count)
-    model.eval()(torch.empty(1, 3, side, side, device="meta"))
+    convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d | DeformConv2d)]
+    hooks = [module.register_forward_hook(count) for module in convolutions]
+    with torch.no_grad():
+        model.eval()(torch.empty(1, 3, side, side, device="meta"))
+    for hook in hooks:
+        hook.remove()
     return counted
 
 
