@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from edgelm.errors import ModelFileError
+from edgelm.export.deform import DEFORM_CONV
 from edgelm.export.ops import QUANT_CONV, QUANT_GRAPH
 from edgelm.export.quant_decode import decode
 from edgelm.export.quant_graph import Conv
@@ -144,6 +145,10 @@ def _quant_graph(operator: Operator) -> list[LayerInfo]:
     return [_packed("", operator.kind, step.attributes, step.weight.size) for step in steps if isinstance(step, Conv)]
 
 
+def _deform_conv(operator: Operator) -> list[LayerInfo]:
+    return _real(operator, operator.operands[:1], lambda shape: (shape[0], shape[-1], shape[1:-1]))
+
+
 def _onnx_conv(operator: Operator) -> list[LayerInfo]:
     return _real(operator, operator.operands[1:2], lambda shape: (shape[0], shape[1], shape[2:]))
 
@@ -169,6 +174,7 @@ def _real(operator: Operator, weights: Sequence[Stored | None], sides: _Sides) -
 _READERS: Sequence[tuple[Sequence[str], Callable[[Operator], list[LayerInfo]]]] = (
     ((f"{DOMAIN}.{QUANT_CONV.name}",), _quant_conv),
     ((f"{DOMAIN}.{QUANT_GRAPH.name}",), _quant_graph),
+    ((f"{DOMAIN}.{DEFORM_CONV.name}",), _deform_conv),
     (_ONNX_CONVS, _onnx_conv),
     (_TFLITE_CONVS, _tflite_conv),
 )

@@ -30,8 +30,7 @@ def conv_weights(model: nn.Module) -> int:
 def macs(model: nn.Module, size: int | tuple[int, int]) -> int:
     """Multiply-additions of all convolutions for one image: weights x output px, padding counted as if it were image.
 
-    A transposed convolution is counted by its output px as well, as papers do, though it needs each weight only once
-    per input px.
+    A transposed convolution needs each weight once per input px, and is counted by those.
 
     Args:
         model: takes (1, 3, H, W); its mode, device and statistics stay as they are.
@@ -45,11 +44,12 @@ def macs(model: nn.Module, size: int | tuple[int, int]) -> int:
         raise UsageError(f"counting takes an input with sides of at least 1 px, got {height}x{width}")
     total = 0
 
-    def count(module: nn.Module, _: object, y: Tensor) -> None:
+    def count(module: nn.Module, x: tuple[Tensor, ...], y: Tensor) -> None:
         nonlocal total
         weight = _weight(module)
         assert weight is not None
-        total += weight.numel() * y.shape[2] * y.shape[3]
+        counted = x[0] if isinstance(module, nn.ConvTranspose2d) else y
+        total += weight.numel() * counted.shape[2] * counted.shape[3]
 
     tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     empty = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors.items()}
