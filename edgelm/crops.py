@@ -1,8 +1,9 @@
 """The crop conventions of the field by name: how a box becomes the crop that a network was trained on.
 
 Geometry itself is in `edgelm.geometry`. The MPII presets take the square box of side 200 s around MPII's given centre.
-Where the authors round the centre to whole pixels (SDU, COFW) edgelm keeps the fraction: the way back uses the same
-centre, so no point moves.
+FAN's crop is made of a detector's box: "fan" of S3FD's, "fan_yunet" of those of YuNet, SCRFD and RetinaFace, which are
+tighter. Where the authors round the centre to whole pixels (SDU, COFW) edgelm keeps the fraction: the way back uses the
+same centre, so no point moves.
 """
 
 from edgelm.errors import UsageError
@@ -49,6 +50,7 @@ for _crop in (
     CropSpec("cunet_300w", factor=1.1),
     CropSpec("bcll_aflw2000", factor=400 / 190, side="mean"),
     CropSpec("fan", factor=400 / 195, shift=(0.0, -0.12), side="mean"),
+    CropSpec("fan_yunet", factor=400 / 165, shift=(0.0, -0.12), side="mean"),
     CropSpec("sdu", factor=2.0),
 ):
     register_crop(_crop)

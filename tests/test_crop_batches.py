@@ -11,7 +11,7 @@ from test_geometry import gaussian, model_spec
 from test_runtime import BOX, PLACES, ColourSession, blobs, make_runtime, make_spec
 
 from edgelm import decode, geometry
-from edgelm.crops import crop_names
+from edgelm.crops import crop_names, get_crop
 from edgelm.errors import UsageError
 from edgelm.landmarks import Landmarks
 from edgelm.roi import turned_boxes
@@ -114,6 +114,45 @@ def test_each_preset_comes_back_within_a_quarter_pixel_of_its_own_heatmap(
     found = decode.to_image(decode.decode(maps, rule)[0], matrix, spec)
     back = geometry.apply(matrix, found)[0, 0]
     assert np.abs(back - in_crop).max() <= 0.25 * stride + 1e-3  # to_image rounds to float32: 1e-4 px of 1000
+
+
+def field_formula(preset: str, box: np.ndarray, width: int, height: int) -> np.ndarray:
+    """The matrix (2, 3) as the papers' codes have it: a centre c and a scale s, the crop's width being 200 s."""
+    x1, y1, x2, y2 = box
+    w, h = x2 - x1, y2 - y1
+    cx, cy = x1 + w / 2, y1 + h / 2
+    if preset in ("mpii", "lsp", "cunet_300w"):  # given c and s, the box is of 200 s around c
+        s = w / 200
+        cy += 15 * s if preset == "mpii" else 0
+        s *= {"mpii": 1.25, "lsp": 1.4375, "cunet_300w": 1.1}[preset]
+    elif preset == "hrnet_pose":
+        if w > 0.75 * h:
+            h = w / 0.75
+        else:
+            w = h * 0.75
+        s = w / 200 * 1.25
+    elif preset == "bcll_aflw2000":
+        s = (w + h) / 190
+    elif preset in ("fan", "fan_yunet"):
+        cy -= 0.12 * h
+        s = (w + h) / (195 if preset == "fan" else 165)
+    else:
+        s = max(w, h) / 200 * {"hrnet_face": 1.25, "sdu": 2.0}[preset]
+    scale = width / (200 * s)
+    return np.array([[scale, 0, width / 2 - scale * cx], [0, scale, height / 2 - scale * cy]])
+
+
+@pytest.mark.parametrize("preset", crop_names())
+def test_each_preset_is_the_formula_of_its_paper(preset: str) -> None:
+    _, height, width, _ = FAMILY.get(preset, ("center", 256, 256, 4))
+    random = np.random.RandomState(0)
+    for _ in range(20):
+        corner, size = random.uniform(-50, 400, 2), random.uniform(20, 500, 2)
+        if preset in ("mpii", "lsp", "cunet_300w"):
+            size[1] = size[0]
+        box = np.concatenate([corner, corner + size])
+        matrix = geometry.crop_matrix(box[None], get_crop(preset), height, width)[0]
+        np.testing.assert_allclose(matrix, field_formula(preset, box, width, height), atol=1e-9)
 
 
 @given(angle=st.floats(-179, 179), preset=st.sampled_from(crop_names()), aspect=st.floats(0.5, 2))

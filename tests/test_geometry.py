@@ -73,6 +73,7 @@ def test_presets_of_the_papers() -> None:
         "cunet_300w": 220.0,
         "bcll_aflw2000": 421.053,
         "fan": 410.256,
+        "fan_yunet": 484.848,
         "sdu": 400.0,
     }
     centre = geometry.invert(geometry.crop_matrix(np.array([[0, 0, 200, 200.0]]), get_crop("mpii"), 256, 256))
