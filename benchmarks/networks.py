@@ -1,7 +1,7 @@
 """Whole networks in every precision against their float twin's best forms, in one interleaved run.
 
     taskset -c 1 python benchmarks/networks.py cunet8 -o benchmarks/results/cunet8.json
-    taskset -c 1 python benchmarks/networks.py bcll-hpm256 --landmarks 68 -o benchmarks/results/bcll-hpm256.json
+    python benchmarks/networks.py bcll-hpm256 --landmarks 68 --precisions W1A1 -o benchmarks/results/bcll-hpm256.json
 
 Weights are random: speed does not depend on them. README's table is made of the results by benchmarks/table.py.
 """

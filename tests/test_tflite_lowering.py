@@ -78,9 +78,17 @@ def test_relu_does_not_hide_its_input(body: str) -> None:
     same(f"({shape} x) => ({shape} y, {shape} c) {{ {body} y = Relu (c) }}", X, **constants)
 
 
-@pytest.mark.parametrize("options", ["kernel_shape = [2, 2], strides = [2, 2]", "kernel_shape = [3, 2]"])
+POOLS = ["kernel_shape = [2, 2], strides = [2, 2]", "kernel_shape = [3, 2]"]
+
+
+@pytest.mark.parametrize("options", [*POOLS, "kernel_shape = [3, 5], pads = [1, 2, 1, 2]"])
 def test_max_pool(options: str) -> None:
     same(f"(float[1,3,12,14] x) => (float[1,3,h,w] y) {{ y = MaxPool <{options}> (x) }}", X, tolerance=0)
+
+
+@pytest.mark.parametrize("options", POOLS)
+def test_average_pool(options: str) -> None:
+    same(f"(float[1,3,12,14] x) => (float[1,3,h,w] y) {{ y = AveragePool <{options}> (x) }}", X)
 
 
 @pytest.mark.parametrize("scales", [(2, 2), (1, 3), (4, 2)])
@@ -217,6 +225,8 @@ SQUARE = "(float[1,3,12,14] x) => (float[1,3,12,14] y)"
         ('y = Conv <auto_pad = "SAME_UPPER"> (x, w)', "auto_pad"),
         ("y = Concat <axis = 2> (x, x)", "axis=2"),
         ("y = MaxPool <kernel_shape = [3, 3], strides = [2, 2], pads = [1, 1, 1, 1]> (x)", "pads"),
+        ("y = MaxPool <kernel_shape = [3, 3], pads = [1, 1, 0, 0]> (x)", "pads"),
+        ("y = AveragePool <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (x)", "pads"),
         ("y = MaxPool <kernel_shape = [2, 2], ceil_mode = 1> (x)", "ceil_mode"),
         ("y = MaxPool <kernel_shape = [2, 2], dilations = [2, 2]> (x)", "dilations"),
         ('y = Resize <mode = "cubic"> (x, "", two)', "mode='cubic'"),
