@@ -188,7 +188,7 @@ SDU_FAMILY = register_family(
     )
 )  # fmt: skip
 
-for _name, _config in {
+for _name, _sdu in {
     "hg1-resnet": SDUConfig(block="resnet", stacks=1),
     **{f"hg2-{_kind}": SDUConfig(block=_kind) for _kind in ("resnet", "inception", "hpm", "cab")},
     **{f"hg2-{_kind}-d3": SDUConfig(block=_kind, depth=3) for _kind in ("hpm", "cab")},
@@ -200,4 +200,4 @@ for _name, _config in {
     **{f"sat3-dcn{_place}": SDUConfig("sat3", depth=3, deform=_place) for _place in (1, 2, 3)},
     "sat3-dcn3-stn": SDUConfig("sat3", depth=3, deform=3, rotate=True),
 }.items():
-    register_network(f"sdu-{_name}", SDU_FAMILY, _config)
+    register_network(f"sdu-{_name}", SDU_FAMILY, _sdu)

@@ -1,8 +1,6 @@
-"""Stacked hourglasses, FAN and BCLL against the papers' sizes; exports of every block on both engines."""
+"""Stacked hourglasses, FAN and BCLL against the papers' sizes; their options, and what they refuse."""
 
 import dataclasses
-from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +9,19 @@ import pytest
 pytest.importorskip("torch", reason="defining networks needs torch")
 pytest.importorskip("onnx", reason="the exporter needs onnx")
 
-import onnx
-import onnx_ir as ir
 import torch
 from nets import make
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgelm.errors import UsageError
-from edgelm.export import pipeline
-from edgelm.export.capture import capture
 from edgelm.models.checkpoint import load_checkpoint, save_checkpoint
 from edgelm.models.create import create, default_spec
 from edgelm.models.hourglass import Hourglass, HourglassConfig
-from edgelm.models.hourglass_blocks import BLOCKS, Maker, Plain
+from edgelm.models.hourglass_blocks import BLOCKS
 from edgelm.models.quant_conv import QuantConv2d, freeze
 from edgelm.models.quantizers import QuantScheme
-from edgelm.models.registry import HOURGLASS, SCHEMES, Entry, Family, register_family, resolve
-from edgelm.spec import ModelSpec
+from edgelm.models.registry import HOURGLASS, SCHEMES, Entry, resolve
 
 # (name, K): weights of convolutions and MACs at 256x256 px; millions of the paper and how far they may be off.
 SIZES: dict[tuple[str, int], tuple[int, float, float | None, float]] = {
@@ -247,88 +240,6 @@ def test_checkpoints_keep_biases_and_padding(packed: bool, tmp_path: Path) -> No
     assert torch.equal(found["stem.bias"], biases["stem.bias"])
     x = torch.rand(1, 3, 64, 64)
     torch.testing.assert_close(freeze(loaded.model)(x)[-1], freeze(model)(x)[-1], rtol=0, atol=1.0 if packed else 1e-5)
-
-
-@dataclasses.dataclass(frozen=True)
-class BlocksConfig:
-    """One hyper-parameter, as every family has it."""
-
-    classes: int = 5
-
-
-class Blocks(nn.Module):
-    """Every block, with projections and without, and the way from a head back: traced as one network."""
-
-    def __init__(self, config: BlocksConfig, scheme: QuantScheme) -> None:
-        super().__init__()
-        relu: Any = "pre" if scheme.sign_zero == 0 else "none" if scheme.sign_zero == -1 else "post"
-        make = Maker(scheme, binary_relu=relu)
-        self.stem = make.conv("stem", 3, 8, 7, stride=2, bias=True)
-        widths = (8, 12, 12, 8, 8, 12)
-        self.blocks = nn.Sequential(*(b(make, *io) for b, io in zip(BLOCKS.values(), pairwise(widths), strict=True)))
-        self.lin = Plain(make, "pointwise", 12, 12)
-        self.heads = nn.ModuleList(Plain(make, role, 12, config.classes) for role in ("head", "last_head"))
-        self.back = Plain(make, "pointwise", config.classes, 12)
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """(N, 3, H, W) -> [heatmaps (N, classes, H/4, W/4)]."""
-        x = self.blocks(F.avg_pool2d(F.relu(self.stem(x)), 2))
-        maps = self.heads[0](x)
-        return [maps, self.heads[1](F.relu(x + self.lin(x) + self.back(maps)))]
-
-
-BLOCKS_FAMILY = register_family(Family("blocks", BlocksConfig, Blocks, 4, 16, "none: a network of the tests"))
-
-
-@pytest.fixture(scope="module")
-def traced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Checkpoints and their number of quantized layers, by entry; each network is traced once for all exports."""
-    graphs: dict[str, onnx.ModelProto] = {}
-    known: dict[Entry, tuple[Path, int]] = {}
-
-    def remembered(model: nn.Module, spec: ModelSpec) -> ir.Model:
-        if repr(model) not in graphs:
-            graphs[repr(model)] = ir.to_proto(capture(model, spec))
-        return ir.from_proto(graphs[repr(model)])
-
-    def get(entry: Entry) -> tuple[Path, int]:
-        if entry not in known:
-            model, spec = make(entry)
-            path = tmp_path_factory.mktemp("traced") / "a.pt"
-            save_checkpoint(path, entry, model, spec)
-            known[entry] = path, sum(isinstance(m, QuantConv2d) for m in model.modules())
-        return known[entry]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "capture", remembered)
-        yield get
-
-
-def exported(traced: Any, entry: Entry, target: str, folder: Path, **options: Any) -> list[str]:
-    """Export, which raises where torch and the file differ, layer by layer or end to end; the steps' details."""
-    pytest.importorskip("onnxruntime" if target == "onnx" else "ai_edge_litert")
-    path, layers = traced(entry)
-    report = pipeline.export(path, target, folder / f"a.{target}", **options)
-    assert report.layers is not None
-    assert report.layers.layers == (layers + 1 if layers else 0)
-    return [step.detail for step in report.steps]
-
-
-@pytest.mark.parametrize("target", ["onnx", "tflite"])
-@pytest.mark.parametrize("scheme", [QuantScheme(), QuantScheme("bwa"), QuantScheme("bwa", 1, 0, pad_value=1)])
-def test_blocks_export_and_agree(traced: Any, tmp_path: Path, scheme: QuantScheme, target: str) -> None:
-    entry = Entry("blocks", BLOCKS_FAMILY, BlocksConfig(), scheme)
-    exported(traced, entry, target, tmp_path)
-    if scheme.act_bits == 1:
-        exported(traced, entry, target, tmp_path, portable=True)
-
-
-@pytest.mark.parametrize("target", ["onnx", "tflite"])
-def test_a_whole_network_is_one_operator(traced: Any, tmp_path: Path, target: str) -> None:
-    config = dataclasses.replace(TINY, depth=1)
-    scheme = QuantScheme("bwa", 1, pad_value=-1)
-    steps = exported(traced, Entry("tiny", HOURGLASS, config, scheme), target, tmp_path, real="float")
-    assert any("1 QuantGraph," in step for step in steps), steps
 
 
 def test_names_have_every_scheme() -> None:

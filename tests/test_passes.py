@@ -295,10 +295,3 @@ def test_clean() -> None:
     assert b"tool" not in text
     assert b"stack" not in text
     assert b"long_name" not in text
-
-
-def test_clean_names_every_output_of_a_node() -> None:
-    body = "a, b = Split <axis = 1> (x, n) y = Concat <axis = 1> (b, a)"
-    model = graph(f"(float[N,4,2,2] x) => (float[N,4,2,2] y) {{ {body} }}", n=np.array([2, 2]))
-    changes(model, Clean(), normal(1, 4, 2, 2))
-    assert [value.name for node in model.graph for value in node.outputs] == ["t0", "t0_1", "y"]

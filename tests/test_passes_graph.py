@@ -6,7 +6,7 @@ import pytest
 pytest.importorskip("torch", reason="the exporter needs torch")
 pytest.importorskip("onnx", reason="graph passes work on ONNX")
 
-from graphs import normal, ops, reference, statistics
+from graphs import graph, normal, ops, reference, statistics
 from square import X, changes, made, q
 
 from edgelm.export.nodes import attributes_of, is_quant_conv, operand
@@ -148,3 +148,10 @@ def test_fuse_residual(body: str, types: str) -> None:
 def test_fuse_residual_does_not_fuse(body: str, types: str) -> None:
     model = made(body, types=types, k=normal(1, 4, 6, 8), s=normal(1, 4, 1, 1))
     assert not changes(model, FuseResidual())
+
+
+def test_clean_names_every_output_of_a_node() -> None:
+    body = "a, b = Split <axis = 1> (x, n) y = Concat <axis = 1> (b, a)"
+    model = graph(f"(float[N,4,2,2] x) => (float[N,4,2,2] y) {{ {body} }}", n=np.array([2, 2]))
+    changes(model, Clean(), normal(1, 4, 2, 2))
+    assert [value.name for node in model.graph for value in node.outputs] == ["t0", "t0_1", "y"]
