@@ -5,6 +5,7 @@ apart; end to end that tells little. Cut behind each QuantConv2d the graph is as
 node's readers take torch's values instead of its own, which the engine returns for comparison.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgelm.bits import pack_weights
-from edgelm.export.nodes import is_packed, operand
+from edgelm.export.nodes import call_name, is_packed, layer_of, operand
 from edgelm.models.evaluate import network_runner
 from edgelm.models.quant_conv import QuantConv2d
 from edgelm.runtimes.native import library_path
@@ -104,7 +105,7 @@ def _wrong_weights(model: nn.Module, graph: ir.Model) -> str | None:
     layers = {m.layer: m for m in model.modules() if isinstance(m, QuantConv2d)}
     for node in graph.graph:
         if is_packed(node):
-            layer = layers[node.name or ""]
+            layer = layers[layer_of(node)]
             levels = layer.weight.permute(0, 2, 3, 1).to(torch.int8).contiguous().numpy()
             packed = operand(node, "weight")
             if packed is None or not np.array_equal(packed, pack_weights(levels, layer.quantizer.bits)):
@@ -118,12 +119,14 @@ def _relative_rms(found: Floats, expected: Floats) -> float:
 
 
 def _torch_outputs(model: nn.Module, x: Floats) -> tuple[dict[str, Floats], Floats]:
-    """What every QuantConv2d makes of an image, by layer name, and the heatmaps."""
+    """What every call of a QuantConv2d makes of an image, by the name of its node, and the heatmaps."""
     outputs: dict[str, Floats] = {}
+    calls: Counter[str] = Counter()
 
     def keep(module: nn.Module, _: Any, output: Tensor) -> None:
         assert isinstance(module, QuantConv2d)
-        outputs[module.layer] = output.numpy()
+        outputs[call_name(module.layer, calls[module.layer])] = output.numpy()
+        calls[module.layer] += 1
 
     hooks = [m.register_forward_hook(keep) for m in model.modules() if isinstance(m, QuantConv2d)]
     try:
