@@ -7,6 +7,7 @@ those instead: torch adds it outside of the layer.
 """
 
 import copy
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgelm.bits import pack_weights
-from edgelm.export.nodes import FIRST_X, attributes_of, is_packed, operand
+from edgelm.export.nodes import FIRST_X, attributes_of, call_name, is_packed, layer_of, operand
 from edgelm.models.evaluate import network_runner
 from edgelm.models.quant_conv import QuantConv2d
 from edgelm.runtimes.native import library_path
@@ -132,13 +133,18 @@ def _noise(model: nn.Module, x: Floats, outputs: Mapping[str, Floats], heatmaps:
     def note(name: str, values: NDArray[Any], exact: Floats) -> None:
         found[name] = max(found.get(name, 0.0), _relative_rms(values, exact))
 
+    calls: Counter[str] = Counter()
+
     def force(module: nn.Module, _: Any, output: Tensor) -> Tensor:
         assert isinstance(module, QuantConv2d)
-        note(module.layer, output.numpy(), outputs[module.layer])
-        return torch.from_numpy(outputs[module.layer]).to(output.dtype)
+        name = call_name(module.layer, calls[module.layer])
+        calls[module.layer] += 1
+        note(name, output.numpy(), outputs[name])
+        return torch.from_numpy(outputs[name]).to(output.dtype)
 
     trials = [(model, x * np.float32(1 + change)) for change in (_ROUNDING, -_ROUNDING)]
     for network, image in (*trials, (copy.deepcopy(model).double(), x.astype(np.float64))):
+        calls.clear()
         hooks = [m.register_forward_hook(force) for m in network.modules() if isinstance(m, QuantConv2d)]
         try:
             with torch.no_grad():
@@ -154,7 +160,7 @@ def _wrong_weights(model: nn.Module, graph: ir.Model) -> str | None:
     layers = {m.layer: m for m in model.modules() if isinstance(m, QuantConv2d)}
     for node in graph.graph:
         if is_packed(node):
-            layer = layers[node.name or ""]
+            layer = layers[layer_of(node)]
             levels = layer.weight.permute(0, 2, 3, 1).to(torch.int8).contiguous().numpy()
             packed = operand(node, "weight")
             if packed is None or not np.array_equal(packed, pack_weights(levels, layer.quantizer.bits)):
@@ -168,12 +174,14 @@ def _relative_rms(found: NDArray[Any], expected: Floats) -> float:
 
 
 def _torch_outputs(model: nn.Module, x: Floats) -> tuple[dict[str, Floats], Floats]:
-    """What every QuantConv2d makes of an image, by layer name, and the heatmaps."""
+    """What every call of a QuantConv2d makes of an image, by the name of its node, and the heatmaps."""
     outputs: dict[str, Floats] = {}
+    calls: Counter[str] = Counter()
 
     def keep(module: nn.Module, _: Any, output: Tensor) -> None:
         assert isinstance(module, QuantConv2d)
-        outputs[module.layer] = output.numpy()
+        outputs[call_name(module.layer, calls[module.layer])] = output.numpy()
+        calls[module.layer] += 1
 
     hooks = [m.register_forward_hook(keep) for m in model.modules() if isinstance(m, QuantConv2d)]
     try:

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edgelm.export.nodes import FIRST_X, attributes_of, is_quant_conv, operand
+from edgelm.export.nodes import FIRST_X, attributes_of, is_quant_conv, layer_of, operand
 from edgelm.models.quant_conv import QuantConv2d
 from edgelm.spec import ExportOptions, InputSpec, ModelSpec
 
@@ -93,7 +93,7 @@ def _wanted(
     modules = dict(model.named_modules())
     wanted: dict[str, tuple[int, bool, float | None]] = {}
     for node in graph.graph:
-        name = node.name or ""
+        name = layer_of(node)
         if not is_quant_conv(node) or name not in modules or attributes_of(node)["act_bits"] != 32:
             continue
         a = attributes_of(node)

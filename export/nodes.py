@@ -16,6 +16,7 @@ from edgelm.export.quant_graph import Program, encode
 __all__ = [
     "FIRST_X",
     "attributes_of",
+    "call_name",
     "channels_of",
     "constant",
     "constant_of",
@@ -24,6 +25,7 @@ __all__ = [
     "is_packed",
     "is_quant_conv",
     "is_quant_graph",
+    "layer_of",
     "operand",
     "quant_conv",
     "quant_graph",
@@ -36,6 +38,16 @@ __all__ = [
 _NAMES = [i.name for i in QUANT_CONV.inputs]
 FIRST_X = _NAMES.index("x")
 """Position of the first activation operand."""
+
+
+def call_name(layer: str, call: int) -> str:
+    """The name of the node that is a layer's call, counted from 0 in the network's order: `up`, `up#2`, `up#3`."""
+    return f"{layer}#{call + 1}" if call else layer
+
+
+def layer_of(node: ir.Node) -> str:
+    """The layer that a convolution is a call of; see `call_name`."""
+    return (node.name or "").partition("#")[0]
 
 
 def constant(graph: ir.Graph, name: str, array: NDArray[Any]) -> ir.Value:

@@ -44,11 +44,10 @@ def macs(graph: ir.Model) -> int:
 
 
 def weights(nodes: Sequence[ir.Node]) -> tuple[int, int]:
-    """Bytes of the weights of one or two bits, and how many weights they are."""
+    """Bytes of the weights of one or two bits, and how many weights they are; shared ones count once."""
     size = count = 0
-    for node in filter(is_packed, nodes):
+    for weight, node in {node.inputs[0]: node for node in nodes if is_packed(node)}.items():
         a = attributes_of(node)
-        weight = node.inputs[0]
         assert weight is not None
         assert weight.const_value is not None
         size += weight.const_value.nbytes

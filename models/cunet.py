@@ -10,15 +10,15 @@ Pre-activation everywhere: concatenation - BatchNorm - ReLU (or sign) - convolut
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgelm.errors import UsageError
-from edgelm.models.quant_conv import Role, conv_for, is_quantized
+from edgelm.models.brc import Brc
+from edgelm.models.quant_conv import conv_for
 from edgelm.models.quantizers import QuantScheme
 
-__all__ = ["CUNet", "CUNetConfig"]
+__all__ = ["CUNet", "CUNetConfig", "CoupledNets"]
 
 _NECK = 4  # 1x1 convolutions squeeze to 4n channels
 _LEVELS = 4  # poolings of one U-Net
@@ -61,30 +61,15 @@ class CUNetConfig:
         return tuple(int(self.nets / count * (j + 1) + 0.5) - 1 for j in range(count))
 
 
-class _Unit(nn.Module):
-    """Concatenation - BatchNorm - ReLU - convolution ("BRC"). A layer that binarizes its input gets no ReLU."""
-
-    def __init__(self, role: Role, in_channels: int, out_channels: int, kernel_size: int, scheme: QuantScheme) -> None:
-        super().__init__()
-        self.norm = nn.BatchNorm2d(in_channels)
-        self.conv = conv_for(role, in_channels, out_channels, kernel_size, scheme)
-        self.relu = not (is_quantized(role, scheme) and scheme.act_bits == 1)
-
-    def forward(self, parts: Sequence[Tensor]) -> Tensor:
-        x = self.norm(parts[0] if len(parts) == 1 else torch.cat(list(parts), dim=1))
-        y: Tensor = self.conv(F.relu(x) if self.relu else x)
-        return y
-
-
 class _Block(nn.Module):
     """A semantic block: makes n new features from its inputs, and streams of m channels from inputs and features."""
 
     def __init__(self, in_channels: int, streams: int, config: CUNetConfig, scheme: QuantScheme) -> None:
         super().__init__()
         m, n = config.width, config.growth
-        self.squeeze = _Unit("pointwise", in_channels, _NECK * n, 1, scheme)
-        self.grow = _Unit("spatial", _NECK * n, n, 3, scheme)
-        self.streams = nn.ModuleList(_Unit("pointwise", in_channels + n, m, 1, scheme) for _ in range(streams))
+        self.squeeze = Brc("pointwise", in_channels, _NECK * n, 1, scheme)
+        self.grow = Brc("spatial", _NECK * n, n, 3, scheme)
+        self.streams = nn.ModuleList(Brc("pointwise", in_channels + n, m, 1, scheme) for _ in range(streams))
 
     def forward(self, parts: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """The new features (N, n, H, W), and the streams (N, m, H, W) each."""
@@ -119,7 +104,52 @@ class _UNet(nn.Module):
         return x, features
 
 
-class CUNet(nn.Module):
+class CoupledNets(nn.Module):
+    """The first U-Nets of a row with their heads, and what joins one to the next.
+
+    Args:
+        config: hyper-parameters of the whole row.
+        scheme: quantization; the stem and the last head of the whole row stay float.
+        count: how many of its U-Nets; the join that follows belongs to them.
+        stem: whether the stem belongs to them.
+    """
+
+    def __init__(self, config: CUNetConfig, scheme: QuantScheme, count: int, *, stem: bool) -> None:
+        super().__init__()
+        m, self.order = config.width, config.order
+        if stem:  # the first module: packed checkpoints keep weights in this order
+            self.stem = conv_for("stem", 3, m, 7, scheme, stride=2)
+            self.stem_norm = nn.BatchNorm2d(m)
+        coupled = [min(i, config.order) for i in range(config.nets)]
+        self.nets = nn.ModuleList(_UNet(c, config, scheme) for c in coupled[:count])
+        self.joins = nn.ModuleList(Brc("pointwise", m * (1 + c), m, 1, scheme) for c in coupled[1 : count + 1])
+        last = config.nets - 1
+        self.heads = nn.ModuleDict(
+            {
+                str(i): Brc("last_head" if i == last else "head", m, config.classes, 1, scheme)
+                for i in config.supervised
+                if i < count
+            }
+        )
+
+    def couple(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
+        """(N, m, h, w) -> heatmaps (N, classes, h, w) per head, and the next U-Net's input or the last one's output."""
+        queues: list[list[Tensor]] = [[] for _ in range(2 * _LEVELS + 1)]
+        entered: list[Tensor] = []
+        outputs = []
+        K = self.order
+        for i, net in enumerate(self.nets):
+            entered = [*entered, x][-K:] if K else []
+            x, features = net(x, queues)
+            queues = [[*q, f][-K:] if K else [] for q, f in zip(queues, features, strict=True)]
+            if str(i) in self.heads:
+                outputs.append(self.heads[str(i)]([x]))
+            if i < len(self.joins):
+                x = self.joins[i]([x, *entered])
+        return outputs, x
+
+
+class CUNet(CoupledNets):
     """CU-Net for images whose sides are multiples of 64 px.
 
     Args:
@@ -131,37 +161,17 @@ class CUNet(nn.Module):
     multiple = 64
 
     def __init__(self, config: CUNetConfig, scheme: QuantScheme) -> None:
-        super().__init__()
+        super().__init__(config, scheme, config.nets, stem=True)
         self.config, self.scheme = config, scheme
-        m = config.width
-        self.stem = conv_for("stem", 3, m, 7, scheme, stride=2)
-        self.stem_norm = nn.BatchNorm2d(m)
-        coupled = [min(i, config.order) for i in range(config.nets)]
-        self.nets = nn.ModuleList(_UNet(c, config, scheme) for c in coupled)
-        self.joins = nn.ModuleList(_Unit("pointwise", m * (1 + c), m, 1, scheme) for c in coupled[1:])
-        last = config.nets - 1
-        self.heads = nn.ModuleDict(
-            {
-                str(i): _Unit("last_head" if i == last else "head", m, config.classes, 1, scheme)
-                for i in config.supervised
-            }
-        )
+
+    def enter(self, image: Tensor) -> Tensor:
+        """(N, 3, H, W) -> (N, m, H/4, W/4); UsageError where the poolings do not divide the sides."""
+        if image.shape[2] % self.multiple or image.shape[3] % self.multiple:
+            raise UsageError(
+                f"CU-Net takes sides that are multiples of {self.multiple} px, got {tuple(image.shape[2:])}"
+            )
+        return F.max_pool2d(F.relu(self.stem_norm(self.stem(image))), 2)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """(N, 3, H, W) float -> heatmaps (N, classes, H/4, W/4) of every supervised U-Net, the last one last."""
-        if x.shape[2] % self.multiple or x.shape[3] % self.multiple:
-            raise UsageError(f"CU-Net takes sides that are multiples of {self.multiple} px, got {tuple(x.shape[2:])}")
-        x = F.max_pool2d(F.relu(self.stem_norm(self.stem(x))), 2)
-        queues: list[list[Tensor]] = [[] for _ in range(2 * _LEVELS + 1)]
-        entered: list[Tensor] = []
-        outputs = []
-        K = self.config.order
-        for i, net in enumerate(self.nets):
-            if i:
-                x = self.joins[i - 1]([x, *entered])
-            entered = [*entered, x][-K:] if K else []
-            x, features = net(x, queues)
-            queues = [[*q, f][-K:] if K else [] for q, f in zip(queues, features, strict=True)]
-            if str(i) in self.heads:
-                outputs.append(self.heads[str(i)]([x]))
-        return outputs
+        return self.couple(self.enter(x))[0]

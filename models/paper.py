@@ -58,6 +58,11 @@ _ROWS = (
     PaperRow("cunet2-m128n24", 16, 1_446_016, 2.202, 1.4),
     PaperRow("cunet2-m192n24", 16, 2_414_400, 3.700, 2.4),
     PaperRow("cunet2-m192n32", 16, 2_940_480, 4.347, 2.9),
+    PaperRow("cunet2-iterative", 16, 2_101_120, 4.821),
+    PaperRow("cunet4-iterative", 16, 4_104_064, 10.209, 4.1),
+    PaperRow("cunet8-iterative", 16, 8_109_952, 20.987),
+    PaperRow("denseunet4", 16, 2_912_640, 3.886, 2.9),
+    PaperRow("denseunet8", 16, 6_115_712, 7.813, 6.1),
     PaperRow("hrnet_w32", 17, 28_536_113, 7.645, 28.5, 0.05, "parameters"),
     PaperRow("hrnet_w48", 17, 63_595_745, 15.692, 63.6, 0.05, "parameters"),
     PaperRow(

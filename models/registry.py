@@ -6,7 +6,7 @@ the table `SCHEMES`, and every network has every one. This module leaves buildin
 
 import dataclasses
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,10 @@ from torch import nn
 
 from edgelm.errors import UsageError
 from edgelm.models.cunet import CUNet, CUNetConfig
+from edgelm.models.dense_unet import DenseUNet, DenseUNetConfig
 from edgelm.models.hourglass import Hourglass, HourglassConfig, hourglass_conventions
 from edgelm.models.hrnet import HRNet, HRNetConfig, hrnet_conventions, hrnet_size
+from edgelm.models.iterative import IterativeCUNet, IterativeCUNetConfig
 from edgelm.models.quantizers import QuantScheme
 from edgelm.models.sdu import SDU, SDUConfig, sdu_conventions, sdu_size
 from edgelm.spec import ModelSpec
@@ -24,10 +26,13 @@ __all__ = [
     "SCHEMES",
     "Entry",
     "Family",
+    "alias_note",
+    "aliases",
     "families",
     "get_family",
     "model_names",
     "networks",
+    "register_alias",
     "register_family",
     "register_network",
     "resolve",
@@ -68,6 +73,12 @@ class Entry:
     config: Any
     scheme: QuantScheme
 
+    def with_supervisions(self, supervisions: int) -> "Entry":
+        """The same model with so many heads, spread evenly; UsageError for a network that has only its own."""
+        if not any(field.name == "supervisions" for field in dataclasses.fields(self.config)):
+            raise UsageError(f"{self.name} has a fixed number of heads; leave supervisions out")
+        return dataclasses.replace(self, config=dataclasses.replace(self.config, supervisions=supervisions))
+
     def with_landmarks(self, landmarks: int) -> "Entry":
         """The same model for another number of landmarks."""
         return dataclasses.replace(self, config=dataclasses.replace(self.config, classes=landmarks))
@@ -75,6 +86,7 @@ class Entry:
 
 _FAMILIES: dict[str, Family] = {}
 _NETWORKS: dict[str, tuple[Family, Any]] = {}
+_ALIASES: dict[str, tuple[str, str]] = {}
 
 
 def register_family(family: Family) -> Family:
@@ -87,9 +99,36 @@ def register_family(family: Family) -> Family:
 
 def register_network(name: str, family: Family, config: Any) -> None:
     """Make a network known by name, with every quantization; a second one of the same name raises UsageError."""
-    if name in _NETWORKS:
+    if name in _NETWORKS or name in _ALIASES:
         raise UsageError(f"the network {name!r} is registered already")
     _NETWORKS[name] = family, config
+
+
+def register_alias(alias: str, network: str, note: str) -> None:
+    """Make a second name of a network known; `note` says what it is, such as "its name in an earlier paper".
+
+    Raises:
+        UsageError: the alias is a name already, or the network is not registered.
+    """
+    if alias in _NETWORKS or alias in _ALIASES:
+        raise UsageError(f"the network {alias!r} is registered already")
+    if network not in _NETWORKS:
+        raise UsageError(f"no network {network!r} for the alias {alias!r}; known are {', '.join(_NETWORKS)}")
+    _ALIASES[alias] = network, note
+
+
+def aliases() -> Mapping[str, str]:
+    """Networks by their second names."""
+    return {alias: network for alias, (network, _) in _ALIASES.items()}
+
+
+def alias_note(name: str) -> str | None:
+    """One line about a model that is asked for by its second name, None for other models."""
+    found = _split(name, _ALIASES)
+    if found is None:
+        return None
+    network, note = _ALIASES[found[0]]
+    return f"{name} is {network}{found[1]}: {found[0]} is {note}"
 
 
 def families() -> Mapping[str, Family]:
@@ -115,16 +154,23 @@ def model_names() -> tuple[str, ...]:
 
 
 def resolve(name: str) -> Entry:
-    """Look a model up; an unknown name raises UsageError with the known ones."""
-    for network, (family, config) in _NETWORKS.items():
-        suffix = name.removeprefix(network)
-        if name.startswith(network) and suffix in SCHEMES:
-            return Entry(name, family, config, SCHEMES[suffix])
+    """Look a model up, by a second name too, where the entry has the first; an unknown name raises UsageError."""
+    if (alias := _split(name, _ALIASES)) is not None:
+        return resolve(_ALIASES[alias[0]][0] + alias[1])
+    if (found := _split(name, _NETWORKS)) is not None:
+        network, suffix = found
+        return Entry(name, *_NETWORKS[network], SCHEMES[suffix])
     close = difflib.get_close_matches(name, model_names(), 3)
     raise UsageError(
         f"no model {name!r}{'; did you mean ' + ' or '.join(close) + '?' if close else '.'} Known are the networks "
         f"{', '.join(_NETWORKS)}, each as it is (float) or with {', '.join(filter(None, SCHEMES))}, such as cunet8-bw"
     )
+
+
+def _split(name: str, networks: Collection[str]) -> tuple[str, str] | None:
+    """The network and the suffix of a model's name."""
+    pairs = ((network, name.removeprefix(network)) for network in networks if name.startswith(network))
+    return next((pair for pair in pairs if pair[1] in SCHEMES), None)
 
 
 SCHEMES: Mapping[str, QuantScheme] = {
@@ -146,6 +192,28 @@ for _n in (2, 4, 8, 16):
     register_network(f"cunet{_n}", CUNET, CUNetConfig(nets=_n))
 for _m, _n in ((64, 16), (128, 16), (128, 24), (192, 24), (192, 32)):
     register_network(f"cunet2-m{_m}n{_n}", CUNET, CUNetConfig(nets=2, width=_m, growth=_n))
+for _n in (2, 4, 8, 16):
+    register_alias(f"dunet{_n}", f"cunet{_n}", "DU-Net, the name of CU-Net in its first paper (ECCV 2018)")
+
+ITERATIVE = register_family(
+    Family(
+        "cunet-iterative", IterativeCUNetConfig, IterativeCUNet, IterativeCUNet.stride, IterativeCUNet.multiple,
+        "Tang et al., Towards Efficient U-Nets: A Coupled and Quantized Approach, iterative refinement",
+    )
+)  # fmt: skip
+
+for _n in (2, 4, 8):
+    register_network(f"cunet{_n}-iterative", ITERATIVE, IterativeCUNetConfig(nets=_n))
+
+DENSE_UNET = register_family(
+    Family(
+        "denseunet", DenseUNetConfig, DenseUNet, DenseUNet.stride, DenseUNet.multiple,
+        "Tang et al., Towards Efficient U-Nets: A Coupled and Quantized Approach, the Dense U-Net it compares with",
+    )
+)  # fmt: skip
+
+for _n in (4, 8):
+    register_network(f"denseunet{_n}", DENSE_UNET, DenseUNetConfig(layers=_n))
 
 HRNET = register_family(
     Family(

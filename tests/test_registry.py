@@ -25,8 +25,10 @@ from edgelm.models.checkpoint import save_checkpoint
 from edgelm.models.count import conv_weights, macs
 from edgelm.models.create import default_spec, randomize
 from edgelm.models.cunet import CUNetConfig
+from edgelm.models.dense_unet import DenseUNetConfig
 from edgelm.models.hourglass import HourglassConfig
 from edgelm.models.hrnet import HRNetConfig
+from edgelm.models.iterative import IterativeCUNetConfig
 from edgelm.models.paper import PAPER
 from edgelm.models.registry import SCHEMES, Entry, Family, families, networks
 from edgelm.models.sdu import SDUConfig
@@ -35,6 +37,8 @@ from edgelm.spec import ModelSpec
 # By family: small configurations, and the side of their input in px.
 SMALL: dict[str, list[tuple[Any, int]]] = {
     "cunet": [(CUNetConfig(nets=2, width=8, growth=4, classes=3), 64)],
+    "cunet-iterative": [(IterativeCUNetConfig(2, 8, 4, classes=3, refine_growth=3), 64)],
+    "denseunet": [(DenseUNetConfig(2, 8, 4, 3), 64)],
     "hrnet": [
         (HRNetConfig(8, "v1", 3, modules=(1, 1, 1), blocks=1), 64),
         (HRNetConfig(8, "v2", 3, modules=(1, 1, 1), blocks=1), 64),

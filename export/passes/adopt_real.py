@@ -8,6 +8,7 @@ Other convolutions (grouped ones, 1-D and 3-D, computed weights, other padding) 
 after the layer, which the exporter left in its weight's name; the pass comes before `Clean`.
 """
 
+import itertools
 from collections.abc import Collection
 
 import numpy as np
@@ -15,7 +16,7 @@ import onnx_ir as ir
 
 from edgelm.bits import pack_weights
 from edgelm.errors import UsageError
-from edgelm.export.nodes import constant, is_builtin, is_quant_conv, quant_conv
+from edgelm.export.nodes import call_name, constant, is_builtin, is_quant_conv, quant_conv
 from edgelm.export.ops import QUANT_CONV
 
 __all__ = ["AdoptReal"]
@@ -76,6 +77,7 @@ def _adopted(graph: ir.Graph, node: ir.Node, prefix: str, names: set[str | None]
         operands["out_bias"] = constant(graph, f"{prefix}_b", tensors[1].numpy().astype(np.float32))
     made = quant_conv(attributes, operands, [x], f"{prefix}_y")
     layer = (weight.name or "").removeprefix("model.").removesuffix(".weight")
-    made.name = layer if layer and layer not in names else prefix
+    calls = (call_name(layer, call) for call in itertools.count())
+    made.name = next(name for name in calls if name not in names) if layer else prefix
     names.add(made.name)
     return made

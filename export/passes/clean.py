@@ -1,15 +1,18 @@
-"""Remove what no reader needs: dead nodes and constants, traces of the tools, long names.
+"""Remove what no reader needs: dead nodes and constants, equal constants but one, traces of the tools, long names.
 
 Names are short because a network of hundreds of layers has thousands of them, and a packed file is small; quantized
 convolutions keep the name of their layer, and pieces of a network theirs.
 """
 
 import onnx_ir as ir
-from onnx_ir.passes.common import RemoveUnusedNodesPass, RemoveUnusedOpsetsPass
+from onnx_ir.passes.common import DeduplicateHashedInitializersPass, RemoveUnusedNodesPass, RemoveUnusedOpsetsPass
 
 from edgelm.export.nodes import is_ours
 
 __all__ = ["Clean"]
+
+
+_NO_LIMIT = 2**62  # elements of a constant
 
 
 class Clean(ir.passes.InPlacePass):
@@ -19,6 +22,7 @@ class Clean(ir.passes.InPlacePass):
         """Clean the model."""
         RemoveUnusedNodesPass()(model)
         RemoveUnusedOpsetsPass()(model)
+        DeduplicateHashedInitializersPass(size_limit=_NO_LIMIT)(model)
         graph = model.graph
         kept = {id(v) for v in (*graph.inputs, *graph.outputs)}
         for name in [name for name, value in graph.initializers.items() if not value.uses()]:

@@ -5,14 +5,17 @@ Result:  y = edgelm::QuantConv2d <...> (packed, "", "", out_scale, bias, "", x)
 
 out_scale is scale * sigma: the op sums whole levels, and sigma = 2^(1 - act_bits) is a power of two, so that nothing is
 rounded. The bias may be absent. out_scale is left out where it is 1 throughout (binary weights without scales on float
-activations). The node is named after the layer, so that profiles and verification can say which one they mean.
+activations). The node is named after the layer, so that profiles and verification can say which one they mean; further
+calls of a layer get a number.
 """
+
+from collections import Counter
 
 import numpy as np
 import onnx_ir as ir
 
 from edgelm.bits import pack_weights
-from edgelm.export.nodes import constant, constant_of, quant_conv
+from edgelm.export.nodes import call_name, constant, constant_of, quant_conv
 from edgelm.models.quant_conv import CANONICAL_DOMAIN, CANONICAL_OP
 
 __all__ = ["PackWeights"]
@@ -25,6 +28,7 @@ class PackWeights(ir.passes.InPlacePass):
         """Rewrite every canonical node."""
         graph = model.graph
         canonical = [n for n in graph if (n.domain, n.op_type) == (CANONICAL_DOMAIN, CANONICAL_OP)]
+        calls: Counter[str] = Counter()
         for index, node in enumerate(canonical):
             x, levels, scale, *bias = node.inputs
             assert x is not None
@@ -50,7 +54,9 @@ class PackWeights(ir.passes.InPlacePass):
                 "pad_value": given.get("pad_value", 0),
             }  # fmt: skip
             made = quant_conv(attributes, operands, [x], f"q{index}")
-            made.name = node.attributes["layer"].as_string()
+            layer = node.attributes["layer"].as_string()
+            made.name = call_name(layer, calls[layer])
+            calls[layer] += 1
             made.outputs[0].shape, made.outputs[0].type = node.outputs[0].shape, node.outputs[0].type
             ir.convenience.replace_nodes_and_values(graph, node, [node], [made], node.outputs, made.outputs)
         model.opset_imports.pop(CANONICAL_DOMAIN, None)

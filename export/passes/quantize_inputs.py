@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from edgelm.bits import pack_weights, unpack_weights
 from edgelm.export.lossy import Grid, int8_weights
-from edgelm.export.nodes import attributes_of, constant, is_quant_conv, operand, set_attributes, set_operand
+from edgelm.export.nodes import attributes_of, constant, is_quant_conv, layer_of, operand, set_attributes, set_operand
 
 __all__ = ["QuantizeInputs"]
 
@@ -28,9 +28,9 @@ class QuantizeInputs(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Rewrite the layers that have a grid."""
-        nodes = [node for node in model.graph if is_quant_conv(node) and node.name in self._grids]
+        nodes = [node for node in model.graph if is_quant_conv(node) and layer_of(node) in self._grids]
         for index, node in enumerate(nodes):
-            _rewrite(model.graph, node, self._grids[node.name or ""], f"g{index}")
+            _rewrite(model.graph, node, self._grids[layer_of(node)], f"g{index}")
         return ir.passes.PassResult(model, modified=bool(nodes))
 
 
