@@ -60,16 +60,22 @@ class Brc(nn.Module):
 
 
 class _Untracked(AbstractContextManager[None]):
-    """A BatchNorm normalises by its batch and leaves its statistics alone: the first computation has updated them."""
+    """A BatchNorm normalises by its batch and leaves its statistics alone: the first computation has updated them.
+
+    A momentum of 0 and not `track_running_stats`, without which it would keep other tensors for its gradient.
+    """
 
     def __init__(self, norm: nn.BatchNorm2d) -> None:
-        self._norm = norm
+        assert norm.num_batches_tracked is not None
+        self._norm, self._momentum, self._count = norm, norm.momentum, norm.num_batches_tracked
 
     def __enter__(self) -> None:
-        self._norm.track_running_stats = False
+        self._before = self._count.clone()
+        self._norm.momentum = 0.0
 
     def __exit__(self, *_: object) -> None:
-        self._norm.track_running_stats = True
+        self._norm.momentum = self._momentum
+        self._count.copy_(self._before)
 
 
 def set_recompute(model: nn.Module, recompute: bool) -> int:

@@ -85,7 +85,7 @@ def randomize(model: nn.Module, size: Size, seed: int) -> None:
 
 
 def create(
-    name: str, *, landmarks: int = 68, size: Size | None = None, seed: int = 0
+    name: str, *, landmarks: int = 68, size: Size | None = None, seed: int = 0, supervisions: int | None = None
 ) -> tuple[Entry, nn.Module, ModelSpec]:
     """A model with random weights.
 
@@ -94,6 +94,7 @@ def create(
         landmarks: heatmaps of the head.
         size: of the input; None for what the family's authors take.
         seed: of the weights; the same seed gives the same model.
+        supervisions: heads of a network that has one for each U-Net, spread evenly; None for all.
 
     Returns:
         its entry, the module in training mode, and its ModelSpec.
@@ -102,6 +103,8 @@ def create(
         UsageError: unknown name, or a size or number of landmarks the family cannot have.
     """
     entry = resolve(name).with_landmarks(landmarks)
+    if supervisions is not None:
+        entry = entry.with_supervisions(supervisions)
     spec = default_spec(entry, entry.family.size(entry.config) if size is None else size)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -24,6 +24,7 @@ from edgelm.decode import to_map
 from edgelm.errors import EdgelmError, UsageError
 from edgelm.images import read_image
 from edgelm.models.augment import make_batch
+from edgelm.models.brc import set_recompute
 from edgelm.models.checkpoint import save_checkpoint
 from edgelm.models.coherence import coherent_loss, with_mirrored, with_mirrored_maps
 from edgelm.models.create import create
@@ -55,6 +56,9 @@ class TrainOptions:
         seed: of weights, order and augmentation.
         threads: of torch.
         bfloat16: mixed precision; about 1.5 times faster on CPUs with AVX-512 BF16 or AMX, slower on others.
+        supervisions: heads of a network that has one for each U-Net, spread evenly; None for all.
+        memory_efficient: make normalised maps anew in the backward pass, see `edgelm.models.brc`: less memory, more
+            time, the same result, so that a run may go on with another choice.
     """
 
     name: str
@@ -67,6 +71,8 @@ class TrainOptions:
     seed: int = 0
     threads: int = 1
     bfloat16: bool = False
+    supervisions: int | None = None
+    memory_efficient: bool = False
 
     def __post_init__(self) -> None:
         for field, value in (("epochs", self.epochs), ("batch", self.batch), ("threads", self.threads)):
@@ -123,7 +129,9 @@ def _tuned(threads: int) -> Iterator[None]:
 def _train(options: TrainOptions, report: Callable[[Progress], None]) -> Path:
     recipe = get_recipe(options.recipe)
     epochs = options.epochs or recipe.epochs
-    entry, model, spec = create(options.name, size=options.size, seed=options.seed)
+    entry, model, spec = create(options.name, size=options.size, seed=options.seed, supervisions=options.supervisions)
+    if options.memory_efficient and not set_recompute(model, True):
+        raise UsageError(f"{entry.name} has no maps to make anew; leave out memory_efficient")
     spec = replace(spec, score=SCORES[recipe.loss])
     landmarks = entry.config.classes
     training = load_folder(options.data / "train", landmarks)
@@ -132,7 +140,8 @@ def _train(options: TrainOptions, report: Callable[[Progress], None]) -> Path:
     images = [read_image(s.path) for s in training]
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
     optimizer, schedule = _optimizer(model, recipe, epochs, -(-len(training) // options.batch))
-    fingerprint = json.dumps({**{k: str(v) for k, v in asdict(options).items()}, "epochs": epochs}, sort_keys=True)
+    same = {k: str(v) for k, v in asdict(options).items() if k != "memory_efficient"}
+    fingerprint = json.dumps({**same, "epochs": epochs}, sort_keys=True)
     start = load_resume(options.output, fingerprint, model, optimizer, schedule)
     if start == 0 and options.output.exists():
         raise UsageError(

@@ -71,7 +71,7 @@ def test_adopt_real_gives_each_node_its_name() -> None:
     model = made(body, stem=normal(4, 4, 1, 1), k=normal(4, 4, 1, 1))
     model.graph.initializers["stem"].name = "model.stem.weight"
     assert AdoptReal()(model).modified
-    assert [n.name for n in model.graph][1:] == ["stem", "real1", "k"]
+    assert [n.name for n in model.graph][1:] == ["stem", "stem#2", "k"]
 
 
 @pytest.mark.parametrize(

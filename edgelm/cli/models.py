@@ -7,14 +7,17 @@ from typing import Annotated
 import typer
 
 from edgelm.atomic import check_output
-from edgelm.cli.output import print_json
+from edgelm.cli.output import print_json, progress
 from edgelm.errors import UsageError
 
-__all__ = ["Name", "check_checkpoint", "register"]
+__all__ = ["Name", "Supervisions", "check_checkpoint", "register", "tell_alias"]
 
 Name = Annotated[str, typer.Argument(help="A network, for example cunet8-bw; `edgelm models` lists them.")]
 InputSize = Annotated[
     str | None, typer.Option("--input", help="Input in px: a side, or HEIGHTxWIDTH; else the size of the papers.")
+]
+Supervisions = Annotated[
+    int | None, typer.Option(min=1, help="CU-Nets: heads while training, spread evenly; by default one each.")
 ]
 Output = Annotated[Path, typer.Option("--output", "-o", help="The checkpoint to write (.pt).")]
 
@@ -25,7 +28,7 @@ def models(
 ) -> None:
     """List the networks that `new` and `train` know by name, with their sizes."""
     from edgelm.models.catalogue import PACKED, catalogue
-    from edgelm.models.registry import SCHEMES, model_names
+    from edgelm.models.registry import SCHEMES, aliases, model_names
 
     rows = catalogue(landmarks)
     if as_json:
@@ -42,6 +45,7 @@ def models(
         )
     suffixes = ", ".join(suffix for suffix in SCHEMES if suffix)
     typer.echo(f"with {landmarks} landmarks; 1 bit: as with -{PACKED}, weights packed and the rest float32")
+    typer.echo("other names: " + ", ".join(f"{alias} is {network}" for alias, network in aliases().items()))
     typer.echo(f"each as it is (float) or with {suffixes}: for example cunet8-bw")
 
 
@@ -54,13 +58,15 @@ def new(
     packed: Annotated[
         bool, typer.Option("--packed", help="Store 1-bit weights as bits: small, not trainable.")
     ] = False,
+    supervisions: Supervisions = None,
 ) -> None:
     """Write a checkpoint with random weights and plausible statistics, for benchmarks and tests."""
     check_checkpoint(output)
     from edgelm.models.checkpoint import save_checkpoint
     from edgelm.models.create import create, randomize
 
-    entry, model, spec = create(name, landmarks=landmarks, size=parse_size(size), seed=seed)
+    tell_alias(name)
+    entry, model, spec = create(name, landmarks=landmarks, size=parse_size(size), seed=seed, supervisions=supervisions)
     randomize(model, (spec.input.height, spec.input.width), seed)
     written = save_checkpoint(output, entry, model, spec, packed=packed)
     kind = "packed" if packed else "float"
@@ -115,6 +121,14 @@ def parse_size(text: str | None) -> int | tuple[int, int] | None:
     if len(sides) > 2 or not all(side.isdecimal() and len(side) <= 4 for side in sides):
         raise UsageError(f"--input is a side in px, such as 256, or HEIGHTxWIDTH, such as 256x192; got {text!r}")
     return int(sides[0]) if len(sides) == 1 else (int(sides[0]), int(sides[1]))
+
+
+def tell_alias(name: str) -> None:
+    """Say what a network is that is asked for by its second name."""
+    from edgelm.models.registry import alias_note
+
+    if (note := alias_note(name)) is not None:
+        progress(note)
 
 
 def check_checkpoint(path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgelm.cli.models import Name, check_checkpoint
+from edgelm.cli.models import Name, Supervisions, check_checkpoint, tell_alias
 from edgelm.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,6 +32,10 @@ def train(
     seed: Annotated[int, typer.Option(min=0, help="Of every random choice.")] = 0,
     threads: Annotated[int, typer.Option(min=1, help="Threads of torch.")] = 1,
     bfloat16: Annotated[bool, typer.Option("--bf16", help="Mixed precision: faster on CPUs that compute it.")] = False,
+    supervisions: Supervisions = None,
+    memory_efficient: Annotated[
+        bool, typer.Option("--memory-efficient", help="CU-Nets: less memory, more time, the same result.")
+    ] = False,
 ) -> None:
     """Train a network. Stopped and started again with the same options, it continues after the last whole epoch."""
     check_checkpoint(output)
@@ -40,7 +44,10 @@ def train(
     from edgelm.models.train import TrainOptions
     from edgelm.models.train import train as run_training
 
-    options = TrainOptions(name, data, output, recipe, epochs, batch, size, seed, threads, bfloat16)
+    options = TrainOptions(
+        name, data, output, recipe, epochs, batch, size, seed, threads, bfloat16, supervisions, memory_efficient
+    )
+    tell_alias(name)
     with _Reporter() as report:
         run_training(options, report)
     typer.echo(f"wrote {output}")
