@@ -31,9 +31,15 @@ def call(*words: object) -> Any:
 
 
 def test_models() -> None:
-    names = json.loads(call("models", "--json").stdout)["models"]
+    told = json.loads(call("models", "--json").stdout)
+    names = told["models"]
     assert {"cunet8-bw", "cunet4-bwa", "cunet2-tw-a8", "cunet2-bw-a8", "cunet2-xnor"} <= set(names)
-    assert call("models").stdout.split() == names
+    assert told["aliases"]["dunet4"] == "cunet4"
+    assert {row["network"] for row in told["networks"]} <= set(names)
+    lines = call("models").stdout.splitlines()
+    assert [line.split()[0] for line in lines[1 : 1 + len(told["networks"])]] == [
+        n["network"] for n in told["networks"]
+    ]
 
 
 def test_new_pack_export(empty_folder: Path) -> None:

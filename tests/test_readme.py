@@ -41,3 +41,11 @@ def test_the_table_of_speed_is_made_of_the_results() -> None:
     if not script.is_file():
         pytest.skip("the benchmarks are not beside these tests")
     assert subprocess.run([sys.executable, str(script), "--check"], check=False).returncode == 0
+
+
+def test_the_table_of_networks_is_made_of_the_counts() -> None:
+    pytest.importorskip("torch", reason="networks are torch modules")
+    script = ROOT / "benchmarks" / "sizes.py"
+    if not script.is_file():
+        pytest.skip("the benchmarks are not beside these tests")
+    assert subprocess.run([sys.executable, str(script), "--check"], check=False).returncode == 0

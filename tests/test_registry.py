@@ -29,6 +29,7 @@ from edgelm.models.dense_unet import DenseUNetConfig
 from edgelm.models.hourglass import HourglassConfig
 from edgelm.models.hrnet import HRNetConfig
 from edgelm.models.iterative import IterativeCUNetConfig
+from edgelm.models.packed_size import packed_size
 from edgelm.models.paper import PAPER
 from edgelm.models.registry import SCHEMES, Entry, Family, families, networks
 from edgelm.models.sdu import SDUConfig
@@ -58,9 +59,9 @@ def registered() -> list[Family]:
     return list({entry.family.name: entry.family for entry in networks()}.values())
 
 
-def on_meta(entry: Entry) -> nn.Module:
+def on_meta(entry: Entry, scheme: str = "") -> nn.Module:
     with torch.device("meta"):
-        return entry.family.build(entry.config, SCHEMES[""])
+        return entry.family.build(entry.config, SCHEMES[scheme])
 
 
 @pytest.mark.parametrize("entry", networks(), ids=lambda entry: entry.name)
@@ -68,9 +69,11 @@ def test_counts_are_the_papers(entry: Entry) -> None:
     row = PAPER[entry.name]
     entry = entry.with_landmarks(row.classes)
     model = on_meta(entry)
-    count = conv_weights(model) if row.counted == "convolutions" else sum(p.numel() for p in model.parameters())
-    assert count == row.count
+    parameters = sum(p.numel() for p in model.parameters())
+    assert (conv_weights(model), parameters) == (row.conv_weights, row.parameters)
     assert round(macs(model, entry.family.size(entry.config)) / 1e9, 3) == row.gmacs
+    assert packed_size(on_meta(entry, "-bwa")).total == row.packed_bytes
+    count = row.conv_weights if row.counted == "convolutions" else row.parameters
     if row.printed is not None:
         assert abs(count / 1e6 - row.printed) <= row.tolerance
 
@@ -83,7 +86,7 @@ def test_every_family_is_tried() -> None:
     assert set(SMALL) == {family.name for family in registered()}
 
 
-@pytest.mark.parametrize("entry", networks(), ids=lambda entry: entry.name)
+@pytest.mark.parametrize("entry", {e.family.name: e for e in networks()}.values(), ids=lambda entry: entry.name)
 def test_heatmaps_have_the_size_that_the_spec_says(entry: Entry) -> None:
     entry = entry.with_landmarks(19)
     spec = default_spec(entry, entry.family.size(entry.config))

@@ -22,30 +22,38 @@ Supervisions = Annotated[
 Output = Annotated[Path, typer.Option("--output", "-o", help="The checkpoint to write (.pt).")]
 
 
-def models(
-    landmarks: Annotated[int, typer.Option(min=1, help="Landmarks that the figures are of.")] = 68,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
+def models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """List the networks that `new` and `train` know by name, with their sizes."""
-    from edgelm.models.catalogue import PACKED, catalogue
-    from edgelm.models.registry import SCHEMES, aliases, model_names
+    from edgelm.models.paper import PAPER
+    from edgelm.models.registry import SCHEMES, aliases, model_names, networks
 
-    rows = catalogue(landmarks)
+    rows = [(entry, PAPER[entry.name], entry.family) for entry in networks()]
     if as_json:
-        print_json({"models": list(model_names()), "networks": [dataclasses.asdict(row) for row in rows]})
+        told = [
+            {
+                "family": family.name,
+                "paper": family.paper,
+                "input": family.size(entry.with_landmarks(row.classes).config),
+                **dataclasses.asdict(row),
+            }
+            for entry, row, family in rows
+        ]
+        print_json({"models": list(model_names()), "networks": told, "aliases": dict(aliases())})
         return
-    width = max(len(row.network) for row in rows)
+    width = max(len(row.network) for _, row, _ in rows)
     typer.echo(
-        f"{'network':<{width}}  {'family':<10} {'input':>7} {'parameters':>12} {'GMAC':>7} {'float':>9} {'1 bit':>9}"
+        f"{'network':<{width}}  {'family':<15} {'input':>7} {'points':>6} {'parameters':>11} {'GMAC':>6} {'float':>9} "
+        f"{'1 bit':>8}"
     )
-    for row in rows:
+    for entry, row, family in rows:
+        height, wide = family.size(entry.with_landmarks(row.classes).config)
         typer.echo(
-            f"{row.network:<{width}}  {row.family:<10} {row.input:>7} {row.parameters:>12,} {row.macs / 1e9:>7.2f} "
-            f"{row.float_bytes / 1e6:>6.2f} MB {row.packed_bytes / 1e6:>6.2f} MB"
+            f"{row.network:<{width}}  {family.name:<15} {f'{wide}x{height}':>7} {row.classes:>6} {row.parameters:>11,} "
+            f"{row.gmacs:>6.2f} {row.parameters * 4e-6:>6.1f} MB {row.packed_bytes / 1e6:>5.2f} MB"
         )
-    suffixes = ", ".join(suffix for suffix in SCHEMES if suffix)
-    typer.echo(f"with {landmarks} landmarks; 1 bit: as with -{PACKED}, weights packed and the rest float32")
+    typer.echo("1 bit: with -bwa, weights packed and the rest float32; any number of points can be asked for")
     typer.echo("other names: " + ", ".join(f"{alias} is {network}" for alias, network in aliases().items()))
+    suffixes = ", ".join(suffix for suffix in SCHEMES if suffix)
     typer.echo(f"each as it is (float) or with {suffixes}: for example cunet8-bw")
 
 
