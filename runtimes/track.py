@@ -31,6 +31,7 @@ from edgelm.errors import UsageError
 from edgelm.images import as_bgr8
 from edgelm.landmarks import Landmarks
 from edgelm.runtimes.assign import assign
+from edgelm.runtimes.detections import detect
 from edgelm.runtimes.frames import Frame
 from edgelm.runtimes.one_euro import OneEuroOptions
 from edgelm.runtimes.person import Person, agreement, box_around, centre, overlaps, usable
@@ -199,8 +200,7 @@ class Tracker:
         if detecting:
 
             def boxes(seen: Array) -> list[Array]:
-                found = self._detector(seen)
-                found = check_boxes(found[0] if isinstance(found, tuple) else found, size)
+                found = check_boxes(detect(self._detector, seen)[0], size)
                 tried.extend(self._detected(known, expected, followed, found))
                 return [box for _, box in tried]
 

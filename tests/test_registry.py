@@ -45,7 +45,7 @@ SMALL: dict[str, list[tuple[Any, int]]] = {
         (HRNetConfig(8, "v2", 3, modules=(1, 1, 1), blocks=1), 64),
     ],
     "hourglass": [(HourglassConfig(2, depth=2, width=16, stem=(8, 8), classes=3), 64)],
-    "sdu": [(SDUConfig("sat3", depth=3, deform=3, rotate=True, width=16, classes=3, side=64), 64)],
+    "sdu": [(SDUConfig("hourglass", "hpm", stacks=2, depth=2, deform=1, width=16, classes=3, side=64), 64)],
 }
 CASES = [
     pytest.param(family, config, side, id=f"{family}-{index}")

@@ -209,7 +209,7 @@ def test_a_frame_that_fails_changes_nothing() -> None:
     image = picture([(80, 90)])
     first = tracker(image, 0.0)
     tracker(image, 0.1)
-    with pytest.raises(RuntimeError, match="lens cap"):
+    with pytest.raises(UsageError, match="failed with RuntimeError: lens cap"):
         tracker(image, 0.2)
     with pytest.raises(UsageError, match="image"):
         tracker(np.zeros((0, 0, 3), np.uint8), 0.2)

@@ -218,7 +218,7 @@ def test_unreadable_image(data: Path, tmp_path: Path) -> None:
 
 
 def test_unknown_recipe_lists_the_known(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="known are cunet, softmax"):
+    with pytest.raises(UsageError, match=r"known are cunet, .*softmax"):
         train(options(data, tmp_path, recipe="fast"))
 
 

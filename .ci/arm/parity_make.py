@@ -94,15 +94,17 @@ def main() -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     whole_numbers: dict[str, bool] = {}
+    bundled: list[str] = []
     for scheme, real, whole in NETWORKS:
         whole_numbers |= {path.name: whole for path in write(folder, scheme, real)}
     for path in zoo.bundled():
         shutil.copy(path, folder)
-        whole_numbers[path.name] = False
-    for name in whole_numbers:
+        bundled.append(path.name)
+    for name in (*whole_numbers, *bundled):
         note(folder / name)
-    (folder / "whole_numbers.json").write_text(json.dumps(whole_numbers))
-    print(f"{len(whole_numbers)} files exported")
+    listed = {"whole_numbers": whole_numbers, "bundled": bundled}
+    (folder / "files.json").write_text(json.dumps(listed))
+    print(f"{len(whole_numbers) + len(bundled)} files exported")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Runs the model files that parity_make.py wrote and compares what they answer here with what they answered there.
 
-Usage: parity_run.py FOLDER [SUFFIX...], with the suffixes of the files that this Python has an engine for. Says for
-each file how far heatmaps and points are apart, and exits with 1 where that is more than parity_make.py gives reasons
-for.
+Usage: parity_run.py [--small] FOLDER [SUFFIX...], with the suffixes of the files that this Python has an engine for;
+--small leaves out the bundled model, whose floats take minutes on an emulated CPU. Says for each file how far heatmaps
+and points are apart, and exits with 1 where that is more than parity_make.py gives reasons for.
 """
 
 import json
@@ -73,8 +73,10 @@ def compare(path: Path, whole_numbers: bool) -> list[str]:
 
 def main() -> None:
     """The command line."""
-    folder, suffixes = Path(sys.argv[1]), sys.argv[2:]
-    kinds = json.loads((folder / "whole_numbers.json").read_text())
+    small = sys.argv[1] == "--small"
+    folder, suffixes = Path(sys.argv[1 + small]), sys.argv[2 + small :]
+    listed = json.loads((folder / "files.json").read_text())
+    kinds = listed["whole_numbers"] | ({} if small else dict.fromkeys(listed["bundled"], False))
     chosen = [name for name in kinds if not suffixes or name.endswith(tuple(suffixes))]
     if not chosen:
         sys.exit(f"parity: {folder} has no files of {', '.join(suffixes)}")

@@ -35,6 +35,7 @@ FULL: dict[str, tuple[str, ...]] = {"pi4": (), "pi3": LOADING, "pi5": NATIVE, "p
 MODEL = "import edgelm.zoo; print(*edgelm.zoo.bundled())"
 WAIT = 600  # s, for the files of parity, which are the first thing to be made
 BENCHED = "small-bwa"  # of the files of parity
+WHOLE = {"pi4": ("python",), "pi32": ("python",)}  # who compares the bundled model, too: its floats take long
 COMMANDS = {"pi3": ".onnx", "pi4": ".tflite", "pi5": ".onnx", "pi32": ".tflite"}  # one file each: emulation takes long
 EMULATED = "emulated: times mean nothing"
 
@@ -104,7 +105,8 @@ def parity(work: Work, board: Board, name: str, suffixes: Sequence[str], log: Pa
     """Files exported here, run there."""
     if not work.exported.wait(WAIT):
         raise TaskError("the files to run were not exported")
-    program: list[str | Path] = [work.room / board.name / name, HERE / "parity_run.py", work.parity, *suffixes]
+    small = [] if name in WHOLE.get(board.name, ()) else ["--small"]
+    program: list[str | Path] = [work.room / board.name / name, HERE / "parity_run.py", *small, work.parity, *suffixes]
     return run(log, program, work.away).splitlines()[-1]
 
 
