@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelm.errors import UsageError
-from edgelm.export.record import Attribute, Input, OpRecord, Rule
+from edgelm.export.record import WINDOW, Attribute, Input, OpRecord, Rule
 
 __all__ = ["DEFORM_CONV", "deform_conv_reference"]
 
@@ -22,13 +22,7 @@ DEFORM_CONV = OpRecord(
     summary="ONNX's DeformConv for TFLite: a convolution with every tap moved by its own offset, "
     "`deform_conv_reference` in `export/deform.py`.",
     attributes=(
-        Attribute("version", (1, 1), "format of this record"),
-        Attribute("kernel_h", (1, 255), "kernel height"),
-        Attribute("kernel_w", (1, 255), "kernel width"),
-        Attribute("stride_h", (1, 255), "vertical stride"),
-        Attribute("stride_w", (1, 255), "horizontal stride"),
-        Attribute("dilation_h", (1, 255), "rows from one tap to the next"),
-        Attribute("dilation_w", (1, 255), "columns from one tap to the next"),
+        *WINDOW,
         Attribute("pad_top", (0, _SIDE - 1), "rows of zeros above the input"),
         Attribute("pad_left", (0, _SIDE - 1), "columns of zeros on its left"),
         Attribute("pad_bottom", (0, _SIDE - 1), "rows of zeros below it"),

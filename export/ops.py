@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from edgelm.bits import WEIGHT_BITS, unpack_weights
 from edgelm.errors import UsageError
 from edgelm.export.deform import DEFORM_CONV
-from edgelm.export.record import DOMAIN, Attribute, Input, OpRecord, Rule
+from edgelm.export.record import DOMAIN, WINDOW, Attribute, Input, OpRecord, Rule
 
 __all__ = [
     "DOMAIN",
@@ -81,13 +81,7 @@ QUANT_CONV = OpRecord(
     name="QuantConv2d",
     summary="A convolution with packed weights, its quantizer and what surrounds it: `quant_conv_reference`.",
     attributes=(
-        Attribute("version", (1, 1), "format of this record"),
-        Attribute("kernel_h", (1, 255), "kernel height"),
-        Attribute("kernel_w", (1, 255), "kernel width"),
-        Attribute("stride_h", (1, 255), "vertical stride"),
-        Attribute("stride_w", (1, 255), "horizontal stride"),
-        Attribute("dilation_h", (1, 255), "rows from one tap to the next"),
-        Attribute("dilation_w", (1, 255), "columns from one tap to the next"),
+        *WINDOW,
         Attribute("pad_top", (0, _SIDE - 1), "rows of padding above the quantized input"),
         Attribute("pad_left", (0, _SIDE - 1), "columns of padding on its left"),
         Attribute("pad_bottom", (0, _SIDE - 1), "rows of padding below it"),

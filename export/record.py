@@ -10,7 +10,7 @@ import numpy as np
 
 from edgelm.errors import UsageError
 
-__all__ = ["DOMAIN", "Attribute", "Input", "OpRecord", "Rule"]
+__all__ = ["DOMAIN", "WINDOW", "Attribute", "Input", "OpRecord", "Rule"]
 
 DOMAIN = "edgelm"
 
@@ -27,6 +27,18 @@ class Attribute:
     allowed: tuple[int, int]
     meaning: str
     default: int | None = None
+
+
+WINDOW = (
+    Attribute("version", (1, 1), "format of this record"),
+    Attribute("kernel_h", (1, 255), "kernel height"),
+    Attribute("kernel_w", (1, 255), "kernel width"),
+    Attribute("stride_h", (1, 255), "vertical stride"),
+    Attribute("stride_w", (1, 255), "horizontal stride"),
+    Attribute("dilation_h", (1, 255), "rows from one tap to the next"),
+    Attribute("dilation_w", (1, 255), "columns from one tap to the next"),
+)
+"""What every record of a convolution begins with."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ is wrong with its end where something is: a video that is cut off gives the fram
 
 import math
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from os import PathLike
@@ -44,7 +45,7 @@ class Frame:
     image: Array
 
 
-class Frames:
+class Frames(ABC):
     """A source of frames: iterate it, within a `with` block or with `close` at the end.
 
     Attributes:
@@ -57,10 +58,11 @@ class Frames:
     fps: float = USUAL_FPS
     ending: str | None = None
 
+    @abstractmethod
     def __iter__(self) -> Iterator[Frame]:
-        raise NotImplementedError
+        """The frames, in order."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027  # a folder holds nothing to release
         """Release file or camera; closing twice is fine."""
 
     def __enter__(self) -> "Frames":

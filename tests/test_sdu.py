@@ -8,9 +8,10 @@ import pytest
 pytest.importorskip("torch", reason="defining networks needs torch")
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from edgelm.errors import UsageError
+from edgelm.models.count import macs
 from edgelm.models.create import default_spec
 from edgelm.models.deform_conv import DeformConv2d
 from edgelm.models.quant_conv import QuantConv2d
@@ -45,25 +46,6 @@ def on_paper(config: SDUConfig) -> SDU:
     """The network without memory for its weights."""
     with torch.device("meta"):
         return SDU(config, QuantScheme())
-
-
-def macs(model: nn.Module, side: int) -> int:
-    """Multiply-accumulates of all convolutions on one image, without what deformable ones interpolate."""
-    counted = 0
-
-    def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        nonlocal counted
-        assert isinstance(module.weight, Tensor)
-        each = inputs[0] if isinstance(module, nn.ConvTranspose2d) else output
-        counted += module.weight.numel() * each.shape[2] * each.shape[3]
-
-    convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d | DeformConv2d)]
-    hooks = [module.register_forward_hook(count) for module in convolutions]
-    with torch.no_grad():
-        model.eval()(torch.empty(1, 3, side, side, device="meta"))
-    for hook in hooks:
-        hook.remove()
-    return counted
 
 
 @pytest.mark.parametrize("name", SIZES)
