@@ -107,6 +107,8 @@ class ExportOptions:
             on 8-bit inputs, and the last head stays float. "fastest": edgelm in float but for `engine_layers`.
         activations: what quantized convolutions see in a network trained with float activations: these, or 8 or 13
             bits of them.
+        weights: of a float network: as they are, or made smaller after training: float16, or int8 with 8-bit maps in
+            between; the last head stays float.
         engine_layers: convolutions with real weights that the engine computed faster when the file was made, on the
             machine that made it.
     """
@@ -114,12 +116,18 @@ class ExportOptions:
     ops: Literal["graph", "layers"] = "layers"
     real: Literal["float", "int8", "engine", "fastest"] = "engine"
     activations: Literal["float", "int8", "int13"] = "float"
+    weights: Literal["float", "fp16", "int8"] = "float"
     engine_layers: tuple[str, ...] = ()
 
     @property
     def lossy(self) -> bool:
         """Whether the file computes less exactly than the network it was made of."""
-        return self.real == "int8" or self.activations != "float"
+        return self.rounds or self.weights != "float"
+
+    @property
+    def rounds(self) -> bool:
+        """Whether it counts maps in steps that the network was not trained with."""
+        return self.real == "int8" or self.activations != "float" or self.weights == "int8"
 
 
 @dataclass(frozen=True)

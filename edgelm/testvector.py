@@ -4,7 +4,7 @@ Replayed on the device by `edgelm selftest`, it proves engine, kernels and decod
 K = landmarks, H, W = height and width in px.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,6 +86,7 @@ def make_vector(
     tolerance_px: float = 0.01,
     tolerance_score: float = 0.02,
     rounding: float = 0.0,
+    others: Sequence[Run] = (),
 ) -> TestVector | None:
     """Run the network on the synthetic input and keep its answer; None where it has none that holds.
 
@@ -102,6 +103,7 @@ def make_vector(
         tolerance_px: allowed distance in crop px.
         tolerance_score: allowed error of a score, as a fraction of the largest one.
         rounding: relative size of the trial changes, 0 for none.
+        others: the network as other engines may round it, which are trials too.
     """
     x = synthetic_input(seed, spec.input.height, spec.input.width)
     heatmaps = run(x)
@@ -109,8 +111,9 @@ def make_vector(
     decided = decode.decidable(heatmaps, spec.decode, spec.score, margin=margin)[0]
     allowed = tolerance_score * float(np.abs(score).max(initial=0.0))
     clear = decided.sum()
-    for factor in (1 + rounding, 1 - rounding) if rounding else ():
-        moved, other = _answer(run(x * np.float32(factor)), spec)
+    changed = [run(x * np.float32(factor)) for factor in ((1 + rounding, 1 - rounding) if rounding else ())]
+    for maps in (*changed, *(other_run(x) for other_run in others)):
+        moved, other = _answer(maps, spec)
         decided &= np.hypot(*(moved - xy).T) <= tolerance_px
         allowed = max(allowed, _SPREAD * float(np.abs(other - score).max(initial=0.0)))
     if not decided.any() or decided.sum() < _HELD * clear:

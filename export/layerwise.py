@@ -29,9 +29,10 @@ from edgelm.runtimes.tflite import import_engine
 from edgelm.spec import ModelSpec
 from edgelm.testvector import synthetic_input
 
-__all__ = ["LayerCheck", "compare_layers", "cut"]
+__all__ = ["ENGINES", "LayerCheck", "Write", "compare_layers", "cut"]
 
 Floats = NDArray[np.float32]
+Array = NDArray[Any]
 Write = Callable[[ir.Model], bytes]
 
 _FLOAT_LIMIT = 1e-5
@@ -97,7 +98,7 @@ def compare_layers(model: nn.Module, graph: ir.Model, write: Write, target: str,
     """
     x = synthetic_input(1, spec.input.height, spec.input.width)
     outputs, heatmaps = _torch_outputs(model, x)
-    whole = spec.activation_bits == 32 and not spec.options.lossy
+    whole = spec.activation_bits == 32 and not spec.options.rounds
     limit, noise = (_FLOAT_LIMIT, _noise(model, x, outputs, heatmaps)) if whole else (_LEVEL_LIMIT, {})
     packed = [node for node in graph.graph if is_packed(node)]
     named = [node.name or "" for node in packed]
@@ -105,9 +106,8 @@ def compare_layers(model: nn.Module, graph: ir.Model, write: Write, target: str,
         if attributes_of(node)["post_relu"]:
             outputs[node.name or ""] = outputs[node.name or ""].clip(0)
     feeds = {"image": x.transpose(0, 3, 1, 2), **{f"{name}.fed": outputs[name] for name in named}}
-    run = {"onnx": _run_onnx, "tflite": _run_tflite}[target]
     parts = cut(graph)
-    found = dict(zip([value.name for value in parts.graph.outputs], run(write(parts), feeds), strict=True))
+    found = dict(zip([value.name for value in parts.graph.outputs], ENGINES[target](write(parts), feeds), strict=True))
     expected = {**{f"{name}.made": outputs[name] for name in named}, "heatmaps": heatmaps}
     if not named:
         del expected["heatmaps"]  # nothing was cut: they are as deep as the network, and the end-to-end look is theirs
@@ -191,21 +191,33 @@ def _torch_outputs(model: nn.Module, x: Floats) -> tuple[dict[str, Floats], Floa
             hook.remove()
 
 
-def _run_onnx(file: bytes, feeds: Mapping[str, Floats]) -> list[Floats]:
+def _run_onnx(file: bytes, feeds: Mapping[str, Array]) -> list[Array]:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # it finds the shapes of the cut graph noteworthy
     options.register_custom_ops_library(str(library_path()))
     session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-    made: list[Floats] = session.run(None, {name: np.ascontiguousarray(values) for name, values in feeds.items()})
+    made: list[Array] = session.run(None, {name: np.ascontiguousarray(values) for name, values in feeds.items()})
     return made
 
 
-def _run_tflite(file: bytes, feeds: Mapping[str, Floats]) -> list[Floats]:
+def _run_tflite(file: bytes, feeds: Mapping[str, Array]) -> list[Array]:
     _, engine = import_engine(Path("the file to verify"))
     delegates = [engine.load_delegate(str(library_path()))]
     interpreter = engine.Interpreter(model_content=file, num_threads=1, experimental_delegates=delegates)
     interpreter.allocate_tensors()
     for detail in interpreter.get_input_details():
-        interpreter.set_tensor(detail["index"], np.ascontiguousarray(feeds[detail["name"]].transpose(0, 2, 3, 1)))
+        values = np.ascontiguousarray(feeds[detail["name"]].transpose(0, 2, 3, 1))
+        interpreter.set_tensor(detail["index"], _signed(values) if values.dtype == np.uint8 else values)
     interpreter.invoke()
-    return [interpreter.get_tensor(d["index"]).transpose(0, 3, 1, 2) for d in interpreter.get_output_details()]
+    made = [interpreter.get_tensor(d["index"]).transpose(0, 3, 1, 2) for d in interpreter.get_output_details()]
+    return [_signed(values).view(np.uint8) if values.dtype == np.int8 else values for values in made]
+
+
+def _signed(levels: Array) -> Array:
+    """Levels of 0 to 255 as TFLite counts them, from -128, or back: the highest bit is the other one."""
+    flipped: Array = (levels.view(np.uint8) ^ np.uint8(128)).view(np.int8)
+    return flipped
+
+
+ENGINES: Mapping[str, Callable[[bytes, Mapping[str, Array]], list[Array]]] = {"onnx": _run_onnx, "tflite": _run_tflite}
+"""Run a file once; maps are (N, C, H, W), 8-bit ones 0 to 255, on both sides."""

@@ -5,8 +5,9 @@ The steps' own work is in `capture`, `passes/`, `onnx`, `tflite` and `verify`; h
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -19,8 +20,9 @@ from edgelm.atomic import atomic_path, check_output
 from edgelm.errors import UsageError, VerificationError
 from edgelm.export.capture import capture, simplify
 from edgelm.export.fastest import choose_engine_layers
+from edgelm.export.fewer_bits import fewer_bits
 from edgelm.export.layerwise import LayerCheck, compare_layers
-from edgelm.export.lossy import Grid, fit, simulate
+from edgelm.export.levels import compare_levels, turning
 from edgelm.export.nodes import is_ours, is_quant_conv
 from edgelm.export.onnx import onnx_bytes
 from edgelm.export.options import choose
@@ -35,12 +37,11 @@ from edgelm.export.passes.fuse_residual import FuseResidual
 from edgelm.export.passes.group import FuseGraph
 from edgelm.export.passes.lower_portable import LowerPortable
 from edgelm.export.passes.pack_weights import PackWeights
-from edgelm.export.passes.quantize_inputs import QuantizeInputs
 from edgelm.export.passes.spread_concat import SpreadConcat
 from edgelm.export.photos import photos
-from edgelm.export.summary import describe, layer_count, macs, price, verdict, weights
+from edgelm.export.summary import describe, layer_count, macs, packed, price, verdict
 from edgelm.export.tflite import tflite_bytes
-from edgelm.export.verify import EndToEnd, Loss, compare_end_to_end, measure_loss, synthetic_images
+from edgelm.export.verify import EndToEnd, Loss, compare_end_to_end, measure_loss
 from edgelm.models.checkpoint import load_checkpoint
 from edgelm.models.evaluate import network_runner
 from edgelm.models.quant_conv import freeze
@@ -113,6 +114,7 @@ def export(
     ops: str | None = None,
     real: str | None = None,
     activations: str | None = None,
+    weights: str | None = None,
     calibrate: Path | None = None,
     verify: bool = True,
     report: Callable[[Step], None] = lambda _: None,
@@ -127,6 +129,7 @@ def export(
         ops: see `edgelm.spec.ExportOptions`, as the next two; None takes what `edgelm.export.options.choose` says.
         real: see there.
         activations: see there.
+        weights: see there; "int8" needs `calibrate`.
         calibrate: folder of images to fit lossy options to and to verify on, beside the bundled ones.
         verify: compare the file with torch on the engine; a file that fails is not kept.
         report: called after each step.
@@ -151,7 +154,12 @@ def export(
         report(steps[-1])
 
     source = load_checkpoint(checkpoint)
-    options = choose(source.spec, portable=portable, ops=ops, real=real, activations=activations)
+    options = choose(source.spec, portable=portable, ops=ops, real=real, activations=activations, weights=weights)
+    if options.weights == "int8" and calibrate is None:
+        raise UsageError(
+            "--weights int8 counts maps in 256 steps, chosen on photos like those that the model will see: "
+            "give a folder of them with --calibrate"
+        )
     images = photos(source.spec, calibrate) if verify or options.lossy else []
     model = freeze(source.model)
     done("load", describe(source), checkpoint.stat().st_size)
@@ -167,22 +175,30 @@ def export(
     ours = [n for n in graph.graph if is_quant_conv(n)]
     after = sum(1 for _ in graph.graph)
     done("fuse", f"{before} nodes -> {after}: BatchNorm, ReLU and concatenation inside {len(ours)} QuantConv2d")
-    weight_bytes, weight_count = weights(ours)
+    weight_bytes, weight_count = packed(ours)
     ratio = 4 * weight_count / weight_bytes if weight_bytes else 1.0
     done("pack", f"{weight_count:,} weights in {weight_bytes:,} bytes, 1/{ratio:.4g} of float32", weight_bytes)
-    twin, grids = _fewer_bits(model, graph, options, source.spec, images)
-    spec = _final_spec(source.spec, model, twin, portable, options)
+    fewer = fewer_bits(model, graph, options, source.spec, images, target)
+    spec = _final_spec(source.spec, model, fewer.network, portable, options, graph)
     whole_graph = _grouped(graph) if options.ops == "graph" else graph
     data = _write(whole_graph, spec, target, portable)
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
-        done("write", f"{path.name}, {_ops(whole_graph, portable)}, {_share(float_bytes, data, grids)}", len(data))
+        done(
+            "write", f"{path.name}, {_ops(whole_graph, portable)}, {_share(float_bytes, data, fewer.layers)}", len(data)
+        )
         layers = whole = loss = None
         if verify:
             with Runtime(temporary) as runtime:  # first, since its words tell what an engine lacks
-                layers = compare_layers(twin, graph, lambda part: _write(part, spec, target, portable), target, spec)
-                whole = compare_end_to_end(twin, runtime.infer, spec, images)
-                loss = measure_loss(model, runtime.infer, spec, images) if grids else None
+                write = partial(_write, spec=spec, target=target, portable=portable)
+                trials: Sequence[nn.Module] = ()
+                if options.weights == "int8":
+                    layers, shares = compare_levels(graph, write, target, spec)
+                    trials = turning(graph, shares)
+                else:
+                    layers = compare_layers(fewer.network, graph, write, target, spec)
+                whole = compare_end_to_end(fewer.network, runtime.infer, spec, images, trials)
+                loss = measure_loss(model, runtime.infer, spec, images) if options.lossy else None
             _judge(layers, whole, loss)
             done("verify", verdict(layers, whole) + (f"; {price(loss)}" if loss else ""))
     return ExportReport(
@@ -212,22 +228,6 @@ def _slow_layers(graph: ir.Model, options: ExportOptions, spec: ModelSpec, targe
     return choose_engine_layers(adopt.adopted, make, target)
 
 
-def _fewer_bits(
-    model: nn.Module, graph: ir.Model, options: ExportOptions, spec: ModelSpec, images: Sequence[Floats]
-) -> tuple[nn.Module, dict[str, Grid]]:
-    """Quantize what the options ask for in the graph; returns the network that it then stands for."""
-    if not options.lossy:
-        return model, {}
-
-    def cost(twin: nn.Module) -> float:
-        return measure_loss(model, network_runner(twin), spec, images).all_mean_px
-
-    grids = fit(model, graph, options, spec, [*images, *synthetic_images(spec)], cost)
-    QuantizeInputs(grids)(graph)
-    Clean()(graph)
-    return simulate(model, grids), grids
-
-
 def _grouped(graph: ir.Model) -> ir.Model:
     whole = graph.clone()
     for change in (SpreadConcat, FuseConcat, Clean, FuseResidual, FuseGraph, Clean):
@@ -242,20 +242,22 @@ def _ops(graph: ir.Model, portable: bool) -> str:
     return " and ".join(f"{ours.count(kind)} {kind}" for kind in sorted(set(ours)))
 
 
-def _share(float_bytes: int, data: bytes, grids: Mapping[str, Grid]) -> str:
-    fewer = f", {len(grids)} layers on fewer bits" if grids else ""
+def _share(float_bytes: int, data: bytes, layers: int) -> str:
+    fewer = f", {layers} layers on fewer bits" if layers else ""
     return f"1/{float_bytes / len(data):.3g} of the float network{fewer}"
 
 
 def _final_spec(
-    spec: ModelSpec, model: nn.Module, twin: nn.Module, portable: bool, options: ExportOptions
+    spec: ModelSpec, model: nn.Module, twin: nn.Module, portable: bool, options: ExportOptions, graph: ir.Model
 ) -> ModelSpec:
     """The spec as the file holds it: versions, options, hash of the weights and the test vector added."""
     versions = {name: version(name) for name in ("edgelm", "torch", "onnx", "onnxscript", "onnxsim")}
     sha = weights_sha256(model)
     spec = dataclasses.replace(spec, portable=portable, options=options, versions=versions, weights_sha256=sha)
-    rounding = 0.0 if spec.activation_bits == 32 and not options.lossy else 1e-6
-    return dataclasses.replace(spec, test_vector=make_vector(network_runner(twin), spec, rounding=rounding))
+    rounding = 0.0 if spec.activation_bits == 32 and not options.rounds else 1e-6
+    others = [network_runner(trial) for trial in turning(graph)] if options.weights == "int8" else ()
+    vector = make_vector(network_runner(twin), spec, rounding=rounding, others=others)
+    return dataclasses.replace(spec, test_vector=vector)
 
 
 def weights_sha256(model: nn.Module) -> str:
@@ -284,5 +286,6 @@ def _judge(layers: LayerCheck, whole: EndToEnd, loss: Loss | None) -> None:
     if loss is not None and not loss.passed:
         raise VerificationError(
             f"the file computes what it should, but fewer bits cost too much here: {price(loss)}; "
-            "take other --activations or --real, fit them to photos with --calibrate, or train with few bits"
+            "take other --weights, --activations or --real, fit them to more photos with --calibrate, "
+            "or train with few bits"
         )

@@ -12,7 +12,7 @@ from edgelm.export.verify import EndToEnd, Loss
 from edgelm.models.checkpoint import Checkpoint
 from edgelm.models.quant_conv import QuantConv2d
 
-__all__ = ["describe", "layer_count", "macs", "price", "verdict", "weights"]
+__all__ = ["describe", "layer_count", "macs", "packed", "price", "verdict"]
 
 
 def describe(source: Checkpoint) -> str:
@@ -43,7 +43,7 @@ def macs(graph: ir.Model) -> int:
     return total
 
 
-def weights(nodes: Sequence[ir.Node]) -> tuple[int, int]:
+def packed(nodes: Sequence[ir.Node]) -> tuple[int, int]:
     """Bytes of the weights of one or two bits, and how many weights they are; shared ones count once."""
     size = count = 0
     for weight, node in {node.inputs[0]: node for node in nodes if is_packed(node)}.items():

@@ -10,9 +10,11 @@ from collections.abc import Callable
 
 import numpy as np
 import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from edgelm.errors import UsageError
 from edgelm.export.nodes import constant_of, is_quant_conv, is_quant_graph
+from edgelm.export.passes.adopt_integers import AdoptIntegers
 from edgelm.export.passes.fuse_batch_norm import folded_affine
 from edgelm.export.tflite_convs import CONVOLUTIONS
 from edgelm.export.tflite_elementwise import ELEMENTWISE
@@ -54,11 +56,15 @@ def tflite_bytes(model: ir.Model, spec: ModelSpec, *, portable: bool) -> bytes:
     Raises:
         UsageError: an op or a form of it that has no lowering, or none for a portable file.
     """
+    if any(node.op_type == "QuantizeLinear" for node in model.graph):
+        model = model.clone()
+        AdoptIntegers()(model)
+        RemoveUnusedNodesPass()(model)
     graph = TFLiteGraph()
     for value in model.graph.inputs:
         graph.activation(value, value.name)
     for node in model.graph:
-        if node in graph.fused:
+        if node in graph.fused or _unfolds(node):
             continue
         if is_quant_conv(node):
             (lower_portable if portable else lower_custom)(graph, node)
@@ -91,11 +97,37 @@ def _batch_norm(graph: TFLiteGraph, node: ir.Node) -> None:
     graph.add("ADD", [scaled, graph.constant(shift)], (), options, output=output)
 
 
+def _unfolds(node: ir.Node) -> bool:
+    """Whether a node makes floats of stored weights: the lowering of what reads them looks behind it."""
+    first = node.inputs[0] if node.inputs else None
+    stored = first is not None and ir.convenience.get_const_tensor(first) is not None
+    return stored and node.op_type in ("Cast", "DequantizeLinear")
+
+
+@_lowers("QuantizeLinear")
+def _quantize(graph: TFLiteGraph, node: ir.Node) -> None:
+    graph.add("QUANTIZE", [graph.name(node.inputs[0])], (), output=graph.activation(node.outputs[0]))
+
+
+@_lowers("DequantizeLinear")
+def _dequantize(graph: TFLiteGraph, node: ir.Node) -> None:
+    graph.add("DEQUANTIZE", [graph.name(node.inputs[0])], (), output=graph.activation(node.outputs[0]))
+
+
 @_lowers("Concat")
 def _concat(graph: TFLiteGraph, node: ir.Node) -> None:
     _expect(node, _attributes(node), axis=1)
-    inputs = [graph.name(value) for value in node.inputs]
-    graph.add("CONCATENATION", inputs, (), {"axis": 3}, output=graph.activation(node.outputs[0]))
+    output = graph.activation(node.outputs[0])
+    inputs = [_in_steps_of(graph, graph.name(value), output) for value in node.inputs]
+    graph.add("CONCATENATION", inputs, (), {"axis": 3}, output=output)
+
+
+def _in_steps_of(graph: TFLiteGraph, x: str, output: str) -> str:
+    """`x` counted in the steps of `output`: TFLite concatenates maps of one step only."""
+    shape, steps = graph.tensors[x].shape, graph.tensors[output].quantization
+    if graph.tensors[x].quantization == steps:
+        return x
+    return graph.add("QUANTIZE", [x], shape, output=graph.like(output, shape))
 
 
 @_lowers("MaxPool")

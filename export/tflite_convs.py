@@ -8,10 +8,14 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from edgelm.errors import UsageError
 from edgelm.export.deform import DEFORM_CONV
+from edgelm.export.nodes import constant_of
 from edgelm.export.ops import DOMAIN
+from edgelm.export.passes.adopt_integers import quantization_of
+from edgelm.export.tflite_file import Quantization
 from edgelm.export.tflite_graph import TFLiteGraph, nhwc
 from edgelm.export.tflite_lowering import Lowering, attributes, expect
 
@@ -39,7 +43,7 @@ def _bias(graph: TFLiteGraph, node: ir.Node, place: int, count: int) -> Any:
 
 def _conv(graph: TFLiteGraph, node: ir.Node) -> None:
     expect(node, attributes(node, auto_pad="NOTSET"), auto_pad="NOTSET")
-    weight = graph.vector(node.inputs[1], "a convolution's weight")
+    weight = _weight(node)
     groups = attributes(node, group=1)["group"]
     channels = nhwc(node.inputs[0])[3]
     kind, order = "CONV_2D", (0, 2, 3, 1)
@@ -51,11 +55,47 @@ def _conv(graph: TFLiteGraph, node: ir.Node) -> None:
             )
         kind, order = "DEPTHWISE_CONV_2D", (1, 2, 3, 0)
     x = graph.name(node.inputs[0])
-    bias = _bias(graph, node, 2, len(weight))
     geometry = _geometry(node, weight.shape[2:])
     output, relu = graph.output_of(node, relu=True)
-    operands = graph.constant(np.ascontiguousarray(weight.transpose(order))), graph.constant(bias)
+    values = np.ascontiguousarray(weight.transpose(order))
+    if quantization_of(node.inputs[0]) is not None:
+        operands = _integers(graph, node, values, order.index(0))
+    else:
+        operands = _stored(graph, values), graph.constant(_bias(graph, node, 2, len(weight)))
     graph.conv(x, *operands, geometry, output, graph.tensors[output].shape, relu=relu, kind=kind)
+
+
+def _weight(node: ir.Node) -> NDArray[Any]:
+    """The weights as the file holds them: float32, float16, or levels of 8 bits."""
+    maker = node.inputs[1].producer() if node.inputs[1] is not None else None
+    stored = maker.inputs[0] if maker is not None and maker.op_type in ("Cast", "DequantizeLinear") else node.inputs[1]
+    weight = constant_of(stored, "a convolution's weight")
+    return weight if weight.dtype in (np.float16, np.int8) else weight.astype(np.float32)
+
+
+def _stored(graph: TFLiteGraph, weight: NDArray[Any]) -> str:
+    """Weights for an operator that computes in float32."""
+    name = graph.constant(weight)
+    return name if weight.dtype == np.float32 else graph.add("DEQUANTIZE", [name], weight.shape)
+
+
+def _integers(graph: TFLiteGraph, node: ir.Node, weight: NDArray[Any], axis: int) -> tuple[str, str]:
+    """Weights and sums of an operator on levels, with a step for each filter; `axis` is the filters'."""
+    maker = node.inputs[1].producer() if node.inputs[1] is not None else None
+    source = quantization_of(node.inputs[0])
+    assert maker is not None
+    assert source is not None
+    steps = constant_of(maker.inputs[1], "the steps of weights")
+    sums, of_sums = np.zeros(len(steps), np.int32), np.float32(source.step) * steps
+    if len(node.inputs) > 2 and node.inputs[2] is not None:
+        bias = node.inputs[2].producer()
+        assert bias is not None
+        sums, of_sums = (constant_of(value, "a quantized bias") for value in bias.inputs[:2])
+    zeros = (0,) * len(steps)
+    return (
+        graph.constant(weight, Quantization(tuple(steps.tolist()), zeros, axis)),
+        graph.constant(sums, Quantization(tuple(of_sums.tolist()), zeros)),
+    )
 
 
 def _conv_transpose(graph: TFLiteGraph, node: ir.Node) -> None:
@@ -63,7 +103,7 @@ def _conv_transpose(graph: TFLiteGraph, node: ir.Node) -> None:
 
     TRANSPOSE_CONV would hold the batch as a constant, so that no engine could resize it.
     """
-    weight = graph.vector(node.inputs[1], "a transposed convolution's weight")  # (I, O, k, k)
+    weight = _weight(node)  # (I, O, k, k)
     I, O, k, _ = weight.shape
     a = attributes(
         node, pads=(0, 0, 0, 0), strides=(1, 1), dilations=(1, 1), group=1, auto_pad="NOTSET", output_padding=(0, 0)
@@ -79,7 +119,7 @@ def _conv_transpose(graph: TFLiteGraph, node: ir.Node) -> None:
     geometry = {"kernel_h": 1, "kernel_w": 1, "stride_h": 1, "stride_w": 1, "dilation_h": 1, "dilation_w": 1}
     geometry |= dict.fromkeys(_PADS, 0)
     output, relu = graph.output_of(node, relu=True)
-    operands = graph.constant(rows), graph.constant(np.tile(bias, k * k))
+    operands = _stored(graph, rows), graph.constant(np.tile(bias, k * k))
     made = graph.conv(x, *operands, geometry, None, (1, H, W, k * k * O), relu=relu)
     graph.add("DEPTH_TO_SPACE", [made], (), {"block_size": k}, output=output)
 

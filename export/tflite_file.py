@@ -196,17 +196,22 @@ def _option(kind: str, name: str, choice: Field, value: Any) -> Any:
     return choice.names[key]
 
 
+_SINCE_INT8 = {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3}
+"""The first version of an operator for int8 where it is not 2."""
+
+
 def _lowest_version(op: Operator, dtypes: Sequence[str]) -> int:
     """The first version with the feature used, for the types that edgelm writes."""
     if op.kind == "DEQUANTIZE":
         return {"uint8": 1, "int8": 2, "float16": 3}.get(dtypes[0], 1)
+    first = _SINCE_INT8.get(op.kind, 2) if "int8" in dtypes[:1] else 1
     if op.kind == "RESIZE_BILINEAR":
-        return 3 if op.options.get("half_pixel_centers") else 1
+        return 3 if op.options.get("half_pixel_centers") else first
     if op.kind == "RESIZE_NEAREST_NEIGHBOR":
-        return 3 if op.options.get("half_pixel_centers") or op.options.get("align_corners") else 1
+        return 3 if op.options.get("half_pixel_centers") or op.options.get("align_corners") else first
     if op.kind == "DEPTHWISE_CONV_2D":
         dilated = any(op.options.get(f"dilation_{side}_factor", 1) != 1 for side in "hw")
-        return 2 if dilated else 1
+        return max(first, 2 if dilated else 1)
     if op.kind == "GATHER":
         return 5 if op.options.get("batch_dims") else 1
-    return 1
+    return first

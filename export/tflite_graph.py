@@ -4,6 +4,7 @@ This module knows nothing of particular ONNX ops; `edgelm.export.tflite` and `ed
 A 4-D value (N, C, H, W) of the ONNX graph becomes a tensor (1, H, W, C); an engine may resize its batch.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,7 +14,8 @@ from numpy.typing import NDArray
 
 from edgelm.errors import EdgelmError
 from edgelm.export.nodes import constant_of
-from edgelm.export.tflite_file import Operator, Tensor, constant
+from edgelm.export.passes.adopt_integers import quantization_of
+from edgelm.export.tflite_file import Operator, Quantization, Tensor, constant
 
 __all__ = ["TFLiteGraph", "nhwc"]
 
@@ -38,7 +40,7 @@ class TFLiteGraph:
         self.tensors: dict[str, Tensor] = {}
         self.operators: list[Operator] = []
         self._names: dict[ir.Value, str] = {}
-        self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+        self._constants: dict[tuple[str, tuple[int, ...], bytes, Quantization | None], str] = {}
         self.fused: set[ir.Node] = set()
         """ONNX nodes that the operator before them computes already."""
 
@@ -48,21 +50,34 @@ class TFLiteGraph:
             raise EdgelmError(f"{value} is a constant or not computed yet where an activation is expected")
         return self._names[value]
 
-    def constant(self, array: NDArray[Any]) -> str:
+    def constant(self, array: NDArray[Any], quantization: Quantization | None = None) -> str:
         """A constant tensor; equal ones are shared."""
-        key = (array.dtype.name, array.shape, array.tobytes())
+        key = (array.dtype.name, array.shape, array.tobytes(), quantization)
         if key not in self._constants:
             name = f"c{len(self._constants)}"
-            self.tensors[name] = constant(name, np.ascontiguousarray(array))
+            made = constant(name, np.ascontiguousarray(array))
+            self.tensors[name] = dataclasses.replace(made, quantization=quantization)
             self._constants[key] = name
         return self._constants[key]
 
     def activation(self, value: ir.Value, name: str | None = None) -> str:
-        """A new float32 tensor that stands for an ONNX activation."""
+        """A new tensor that stands for an ONNX activation: float32, or int8 for one that is levels."""
         name = name or (value.name if value.is_graph_output() else None) or f"t{len(self.tensors)}"
-        self.tensors[name] = Tensor(name, nhwc(value), "float32")
+        steps = quantization_of(value)
+        if steps is None:
+            self.tensors[name] = Tensor(name, nhwc(value), "float32")
+        else:
+            # The same levels, counted from -128: TFLite has kernels for signed ones only.
+            quantization = Quantization((steps.step,), (steps.zero - 128,))
+            self.tensors[name] = Tensor(name, nhwc(value), "int8", quantization=quantization)
         self._names[value] = name
         return name
+
+    def like(self, name: str, shape: tuple[int, ...]) -> str:
+        """A new tensor of another shape and of the type and steps of an existing one."""
+        made = f"t{len(self.tensors)}"
+        self.tensors[made] = dataclasses.replace(self.tensors[name], name=made, shape=shape)
+        return made
 
     def alias(self, value: ir.Value, name: str) -> None:
         """Let an existing tensor stand for an ONNX activation too."""
@@ -135,7 +150,7 @@ class TFLiteGraph:
                 value = self.constant(np.array([pad_value], np.float32))
                 x = self.add("PADV2", [x, self.constant(amounts), value], padded)
             else:
-                x = self.add("PAD", [x, self.constant(amounts)], padded)
+                x = self.add("PAD", [x, self.constant(amounts)], padded, output=self.like(x, padded))
         options = {
             "padding": "SAME" if same else "VALID",
             "stride_h": g["stride_h"],

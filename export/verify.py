@@ -127,7 +127,11 @@ def synthetic_images(spec: ModelSpec) -> list[NDArray[np.float32]]:
 
 
 def compare_end_to_end(
-    model: nn.Module, run: Run, spec: ModelSpec, images: Sequence[NDArray[np.float32]] = ()
+    model: nn.Module,
+    run: Run,
+    spec: ModelSpec,
+    images: Sequence[NDArray[np.float32]] = (),
+    trials: Sequence[nn.Module] = (),
 ) -> EndToEnd:
     """Compare torch with the engine running the file.
 
@@ -136,14 +140,16 @@ def compare_end_to_end(
         run: the file's session, (N, H, W, 3) float32 -> heatmaps (N, K, h, w) float32.
         spec: of both.
         images: inputs (H, W, 3) float32 to compare on beside a few synthetic ones.
+        trials: networks that err as an engine may.
     """
     inputs = np.stack([*images, *synthetic_images(spec)]).astype(np.float32)
     exact = _torch(copy.deepcopy(model).double(), inputs.astype(np.float64))
     others = [_torch(model, inputs)]
     factor = _NOISE
-    if spec.activation_bits < 32 or spec.options.lossy:
+    if spec.activation_bits < 32 or spec.options.rounds:
         factor = _TURNS
         others += [_torch(model, inputs * np.float32(1 + change)) for change in (_ROUNDING, -_ROUNDING)]
+    others += [_torch(trial, inputs) for trial in trials]
     found = np.concatenate([run(image[None]) for image in inputs])
     noise = np.max([np.abs(other - exact).max(axis=(2, 3)) for other in others], axis=0)  # (N, K)
     size = np.abs(exact).max(axis=(2, 3))  # (N, K)

@@ -163,6 +163,7 @@ BUILTINS: dict[str, Builtin] = {
     "DEQUANTIZE": Builtin(6, (1, 1), 38),
     "LOGISTIC": Builtin(14, (1, 1)),
     "MUL": Builtin(18, (2, 2), 21, _activation(0)),
+    "QUANTIZE": Builtin(114, (1, 1), 88),
     "RELU": Builtin(19, (1, 1)),
     "RESHAPE": Builtin(22, (1, 2), 17, {"new_shape": Field(0, "[i32]")}),
     "RESIZE_BILINEAR": Builtin(

@@ -115,7 +115,13 @@ def test_command_line(made: Callable[[str], Made], tmp_path: Path) -> None:
     result = CliRunner().invoke(app, [*line, "--ops", "layers", "--real", "float", "--activations", "int13"])
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
-    assert report["options"] == {"ops": "layers", "real": "float", "activations": "int13", "engine_layers": []}
+    assert report["options"] == {
+        "ops": "layers",
+        "real": "float",
+        "activations": "int13",
+        "weights": "float",
+        "engine_layers": [],
+    }
     assert report["loss"] is None
     nodes = onnx.load(output).graph.node
     assert {a.i for node in nodes for a in node.attribute if a.name == "act_bits"} == {14, 32}

@@ -65,6 +65,7 @@ CASES: dict[str, tuple[list[Any], dict[str, Any], Any]] = {
     "MUL": ([X, Z], {}, X * Z),
     "PAD": ([X, INTS], {}, np.pad(X, INTS)),
     "PADV2": ([X, INTS, np.array([-1], np.float32)], {}, np.pad(X, INTS, constant_values=-1)),
+    "QUANTIZE": ([X], {}, np.rint(X / np.float32(0.5)).clip(-128, 127).astype(np.int8)),
     "RELU": ([X], {}, np.maximum(X, 0)),
     "RESHAPE": ([X, np.array([1, 48, 4], np.int32)], {"new_shape": (1, 48, 4)}, X.reshape(1, 48, 4)),
     "RESIZE_BILINEAR": ([X, SIZE], {"half_pixel_centers": True}, None),
@@ -113,7 +114,8 @@ def one_builtin(name: str) -> bytes:
         tensors.append(constant("bias", np.zeros(4, np.float32)))
     names = tuple(t.name for t in tensors)
     inputs = tuple(t.name for t in tensors if t.data is None)
-    tensors.append(Tensor("y", want.shape, dtype))
+    made = Quantization((0.5,), (0,)) if name == "QUANTIZE" else None
+    tensors.append(Tensor("y", want.shape, dtype, quantization=made))
     return write_model(Model(tensors, [Operator(name, names, ("y",), options)], inputs, ("y",)))
 
 

@@ -35,9 +35,13 @@ def export(
         str | None,
         typer.Option(help="Of a network trained with float activations: float (default), int8 or int13."),
     ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(help="Of a float network: float (default), fp16, or int8, with 8-bit maps and --calibrate."),
+    ] = None,
     calibrate: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Images to fit int8 and int13 to, and to verify on, beside the portrait."),
+        typer.Option(metavar="FOLDER", help="Images to fit fewer bits to, and to verify on, beside the portrait."),
     ] = None,
     verify: Annotated[bool, typer.Option(help="Compare the file with PyTorch on its engine.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -48,7 +52,7 @@ def export(
     with human(as_json):
         done = run_export(
             checkpoint, target, output, portable=portable, ops=ops, real=real, activations=activations,
-            calibrate=calibrate, verify=verify, report=_show,
+            weights=weights, calibrate=calibrate, verify=verify, report=_show,
         )  # fmt: skip
         if not as_json:
             typer.echo(f"wrote {done.path}, {_size(done.bytes)}")
