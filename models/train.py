@@ -6,8 +6,6 @@ N = batch, K = landmarks, H, W = heatmap height and width.
 
 import contextlib
 import json
-import queue
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -23,6 +21,7 @@ from torch import Tensor, nn
 from edgelm.decode import to_map
 from edgelm.errors import EdgelmError, UsageError
 from edgelm.images import read_image
+from edgelm.models.ahead import ahead
 from edgelm.models.augment import make_batch
 from edgelm.models.brc import set_recompute
 from edgelm.models.checkpoint import save_checkpoint
@@ -32,9 +31,10 @@ from edgelm.models.data import Sample, load_folder
 from edgelm.models.evaluate import evaluate
 from edgelm.models.losses import SCORES, gaussian_maps, get_loss
 from edgelm.models.metrics import normalizers
-from edgelm.models.quant_conv import QuantConv2d
+from edgelm.models.optimizer import make_optimizer
 from edgelm.models.recipes import Recipe, get_recipe
 from edgelm.models.resume import load_resume, resume_path, save_resume
+from edgelm.models.start import Teacher, initialize, load_teacher, soft_target
 from edgelm.schemes import flip_permutation
 from edgelm.spec import ModelSpec
 
@@ -59,6 +59,9 @@ class TrainOptions:
         supervisions: heads of a network that has one for each U-Net, spread evenly; None for all.
         memory_efficient: make normalised maps anew in the backward pass, see `edgelm.models.brc`: less memory, more
             time, the same result, so that a run may go on with another choice.
+        init: checkpoint of the same network, quantized in any way, whose weights are the first; None for random ones.
+        teacher: checkpoint whose final maps are a second target; None for none.
+        distill: weight of that target, of 1 for both.
     """
 
     name: str
@@ -73,8 +76,13 @@ class TrainOptions:
     bfloat16: bool = False
     supervisions: int | None = None
     memory_efficient: bool = False
+    init: Path | None = None
+    teacher: Path | None = None
+    distill: float = 0.5
 
     def __post_init__(self) -> None:
+        if not 0 < self.distill <= 1:
+            raise UsageError(f"distill is above 0 and at most 1, got {self.distill}")
         for field, value in (("epochs", self.epochs), ("batch", self.batch), ("threads", self.threads)):
             if value is not None and value < 1:
                 raise UsageError(f"{field} is at least 1, got {value}")
@@ -133,13 +141,16 @@ def _train(options: TrainOptions, report: Callable[[Progress], None]) -> Path:
     if options.memory_efficient and not set_recompute(model, True):
         raise UsageError(f"{entry.name} has no maps to make anew; leave out memory_efficient")
     spec = replace(spec, score=SCORES[recipe.loss])
+    if options.init is not None:
+        initialize(model, entry, options.init)
+    teacher = None if options.teacher is None else load_teacher(options.teacher, spec)
     landmarks = entry.config.classes
     training = load_folder(options.data / "train", landmarks)
     validation = load_folder(options.data / "val", landmarks)
     normalizers(np.stack([s.xy for s in validation]), spec.scheme.name)  # refuses a scheme without NME before the hours
     images = [read_image(s.path) for s in training]
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
-    optimizer, schedule = _optimizer(model, recipe, epochs, -(-len(training) // options.batch))
+    optimizer, schedule = make_optimizer(model, recipe, epochs, -(-len(training) // options.batch))
     same = {k: str(v) for k, v in asdict(options).items() if k != "memory_efficient"}
     fingerprint = json.dumps({**same, "epochs": epochs}, sort_keys=True)
     start = load_resume(options.output, fingerprint, model, optimizer, schedule)
@@ -149,7 +160,9 @@ def _train(options: TrainOptions, report: Callable[[Progress], None]) -> Path:
         )
     log = options.output.with_suffix(".log.jsonl")
     for epoch in range(start, epochs):
-        loss = _epoch(model, spec, recipe, options, optimizer, schedule, training, images, (epoch, epochs), report)
+        loss = _epoch(
+            model, teacher, spec, recipe, options, optimizer, schedule, training, images, (epoch, epochs), report
+        )
         error = float(evaluate(model, spec, validation).mean())
         with log.open("a") as file:
             file.write(json.dumps({"epoch": epoch + 1, "loss": loss, "val_nme": error, "time": time.time()}) + "\n")
@@ -158,6 +171,8 @@ def _train(options: TrainOptions, report: Callable[[Progress], None]) -> Path:
             "loss": recipe.loss,
             "epochs": f"{epoch + 1} of {epochs}",
             "val_nme_percent": f"{error:.3f}",
+            **({"init": options.init.name} if options.init else {}),
+            **({"teacher": f"{options.teacher.name}, weight {options.distill:g}"} if options.teacher else {}),
         }
         save_checkpoint(options.output, entry, model, spec, notes=notes)
         save_resume(options.output, fingerprint, epoch + 1, model, optimizer, schedule)
@@ -166,35 +181,9 @@ def _train(options: TrainOptions, report: Callable[[Progress], None]) -> Path:
     return options.output
 
 
-def _optimizer(
-    model: nn.Module, recipe: Recipe, epochs: int, steps: int
-) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    binary = {id(m.weight) for m in model.modules() if isinstance(m, QuantConv2d)}
-    groups = [
-        {
-            "params": [p for p in model.parameters() if id(p) not in binary and p.dim() > 1],
-            "weight_decay": recipe.decay,
-        },
-        {"params": [p for p in model.parameters() if id(p) in binary or p.dim() == 1], "weight_decay": 0.0},
-    ]
-    optimizer: torch.optim.Optimizer
-    if recipe.optimizer == "rmsprop":
-        optimizer = torch.optim.RMSprop(groups, lr=recipe.rate)
-    else:
-        optimizer = torch.optim.AdamW(groups, lr=recipe.rate)
-    total = epochs * steps
-
-    def drops(step: int) -> float:
-        return 0.1 ** sum(step >= share * total for share in (0.75, 0.9))
-
-    def cosine(step: int) -> float:
-        return float(min(1.0, (step + 1) / steps) * 0.5 * (1 + np.cos(np.pi * min(step / total, 1.0))))
-
-    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, drops if recipe.schedule == "drops" else cosine)
-
-
 def _epoch(
     model: nn.Module,
+    teacher: Teacher | None,
     spec: ModelSpec,
     recipe: Recipe,
     options: TrainOptions,
@@ -218,7 +207,7 @@ def _epoch(
     permutation = flip_permutation(spec.scheme)
     model.train()
     total, began = 0.0, time.monotonic()
-    for step, (x, xy) in enumerate(_ahead(load, batches)):
+    for step, (x, xy) in enumerate(ahead(load, batches)):
         size = spec.heatmap_height, spec.heatmap_width
         uv = torch.from_numpy(to_map(xy, spec).astype(np.float32))
         target = gaussian_maps(uv, *size, recipe.sigma, recipe.window)
@@ -229,6 +218,10 @@ def _epoch(
         with torch.autocast("cpu", torch.bfloat16, enabled=options.bfloat16):
             outputs: list[Tensor] = model(image)
         loss = torch.stack([loss_of(output.float(), target) for output in outputs]).sum()
+        if teacher is not None:
+            soft = soft_target(recipe.loss, teacher(image))
+            taught = torch.stack([loss_of(output.float(), soft) for output in outputs]).sum()
+            loss = (1 - options.distill) * loss + options.distill * taught
         if recipe.coherence:
             apart = [coherent_loss(output.float(), permutation) for output in outputs]
             loss = loss + recipe.coherence * torch.stack(apart).sum()
@@ -245,36 +238,3 @@ def _epoch(
         speed = (step + 1) * options.batch / (time.monotonic() - began)
         report(Progress(epoch + 1, epochs, step + 1, len(batches), total / (step + 1), speed))
     return total / len(batches)
-
-
-def _ahead(load: Callable[[Any], Any], batches: Sequence[Any], depth: int = 3) -> Iterator[Any]:
-    """Load batches in another thread, a few ahead of the network (OpenCV frees the interpreter while it works)."""
-    ready: queue.Queue[Any] = queue.Queue(depth)
-    stop = threading.Event()
-
-    def work() -> None:
-        for batch in batches:
-            try:
-                item = load(batch)
-            except Exception as error:  # carried over to the consumer, who raises it
-                item = error
-            while not stop.is_set():
-                try:
-                    ready.put(item, timeout=0.2)
-                    break
-                except queue.Full:
-                    continue
-            if stop.is_set() or isinstance(item, Exception):
-                return
-
-    worker = threading.Thread(target=work, daemon=True)
-    worker.start()
-    try:
-        for _ in batches:
-            item = ready.get()
-            if isinstance(item, Exception):
-                raise item
-            yield item
-    finally:
-        stop.set()
-        worker.join()

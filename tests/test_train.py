@@ -21,6 +21,7 @@ from edgelm.models import train as module
 from edgelm.models.augment import make_batch
 from edgelm.models.checkpoint import load_checkpoint
 from edgelm.models.create import create
+from edgelm.models.optimizer import make_optimizer
 from edgelm.models.quant_conv import QuantConv2d
 from edgelm.models.quantizers import QuantScheme
 from edgelm.models.recipes import RECIPES
@@ -238,7 +239,7 @@ def test_missing_folders(tmp_path: Path) -> None:
 
 def test_binary_weights_do_not_decay() -> None:
     _, model, _ = create(NAME, size=64)
-    optimizer, _ = module._optimizer(model, RECIPES["softmax"], 2, 2)
+    optimizer, _ = make_optimizer(model, RECIPES["softmax"], 2, 2)
     decayed, kept = ({id(p) for p in group["params"]} for group in optimizer.param_groups)
     assert [group["weight_decay"] for group in optimizer.param_groups] == [1e-4, 0]
     master = {id(m.weight) for m in model.modules() if isinstance(m, QuantConv2d)}
@@ -255,7 +256,7 @@ def test_binary_weights_do_not_decay() -> None:
 def test_schedules(recipe: str, rates: list[float] | None) -> None:
     """20 steps in 10 epochs: drops at 75 % and 90 %; a warm-up over one epoch and then half a cosine."""
     _, model, _ = create(NAME, size=64)
-    optimizer, schedule = module._optimizer(model, RECIPES[recipe], 10, 2)
+    optimizer, schedule = make_optimizer(model, RECIPES[recipe], 10, 2)
     found = []
     for _ in range(20):
         found.append(optimizer.param_groups[0]["lr"] / RECIPES[recipe].rate)

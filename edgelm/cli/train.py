@@ -36,6 +36,13 @@ def train(
     memory_efficient: Annotated[
         bool, typer.Option("--memory-efficient", help="CU-Nets: less memory, more time, the same result.")
     ] = False,
+    init: Annotated[
+        Path | None, typer.Option(metavar="CHECKPOINT", help="Start from the same network, quantized in any way.")
+    ] = None,
+    teacher: Annotated[
+        Path | None, typer.Option(metavar="CHECKPOINT", help="Imitate the heatmaps of this network, too.")
+    ] = None,
+    distill: Annotated[float, typer.Option(help="Share of the teacher's maps in the loss.")] = 0.5,
 ) -> None:
     """Train a network. Stopped and started again with the same options, it continues after the last whole epoch."""
     check_checkpoint(output)
@@ -45,8 +52,9 @@ def train(
     from edgelm.models.train import train as run_training
 
     options = TrainOptions(
-        name, data, output, recipe, epochs, batch, size, seed, threads, bfloat16, supervisions, memory_efficient
-    )
+        name, data, output, recipe, epochs, batch, size, seed, threads, bfloat16, supervisions, memory_efficient,
+        init, teacher, distill,
+    )  # fmt: skip
     tell_alias(name)
     with _Reporter() as report:
         run_training(options, report)

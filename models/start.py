@@ -1,0 +1,88 @@
+"""How a training run begins and what it listens to beside annotations: other weights, and a teacher's maps.
+
+Two-stage binarization (BCLL; Martinez et al., Training Binary Neural Networks with Real-to-Binary Convolutions) is a
+run with `initialize` from a less quantized network of the same shape; distillation adds the maps of a float twin.
+N = batch, K = landmarks, H, W = heatmap height and width.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from edgelm.errors import UsageError
+from edgelm.models.checkpoint import load_checkpoint
+from edgelm.models.registry import Entry
+from edgelm.spec import ModelSpec
+
+__all__ = ["Teacher", "initialize", "load_teacher", "soft_target"]
+
+Teacher = Callable[[Tensor], Tensor]
+"""Images (N, 3, H, W) -> final maps (N, K, H, W)."""
+
+_SHOWN = 3
+_SOFT: dict[str, Callable[[Tensor], Tensor]] = {
+    "mse": lambda maps: maps,
+    "softmax": lambda maps: torch.softmax(maps.flatten(2), dim=-1).view_as(maps),
+    "bce": torch.sigmoid,
+}
+
+
+def initialize(model: nn.Module, entry: Entry, path: Path) -> None:
+    """Start from the weights and statistics of a checkpoint of the same network, however that is quantized.
+
+    A binary layer's master weights are what the other layer's weights are, so that their signs are where it begins.
+
+    Raises:
+        UsageError: the checkpoint is of another network, or some tensors do not fit.
+        ModelFileError: it cannot be read.
+    """
+    source = load_checkpoint(path)
+    if (source.entry.family.name, source.entry.config) != (entry.family.name, entry.config):
+        raise UsageError(
+            f"{path} holds {source.entry.name} {source.entry.config}, which is not the network to train, "
+            f"{entry.name} {entry.config}; both may be quantized in any way, but must be of one shape"
+        )
+    given, own = source.model.state_dict(), model.state_dict()
+    common = {name for name in own if name in given and given[name].shape == own[name].shape}
+    # A frozen layer holds scales beside its levels, which a trained one computes.
+    if missing := sorted(own.keys() - common):
+        more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
+        raise UsageError(f"{path} has nothing that fits {', '.join(missing[:_SHOWN])}{more}")
+    model.load_state_dict({name: given[name].to(own[name].dtype) for name in own})
+
+
+def load_teacher(path: Path, spec: ModelSpec) -> Teacher:
+    """A network whose maps a run is to imitate.
+
+    Raises:
+        UsageError: it has other landmarks, another input or other heatmaps than `spec` says.
+        ModelFileError: it cannot be read.
+    """
+    source = load_checkpoint(path)
+    for what, theirs, ours in (
+        ("landmarks", source.spec.scheme.names, spec.scheme.names),
+        ("an input", source.spec.input, spec.input),
+        ("heatmaps", _maps(source.spec), _maps(spec)),
+        ("crops", source.spec.crop, spec.crop),
+    ):
+        if theirs != ours:
+            raise UsageError(f"the teacher {path} has {what} of its own, {theirs}; the network to train has {ours}")
+    model = source.model.eval().requires_grad_(False)
+
+    def teach(image: Tensor) -> Tensor:
+        with torch.no_grad():
+            maps: Tensor = model(image)[-1]
+        return maps
+
+    return teach
+
+
+def soft_target(loss: str, maps: Tensor) -> Tensor:
+    """What a loss takes for a target, made of a teacher's maps (N, K, H, W)."""
+    return _SOFT[loss](maps)
+
+
+def _maps(spec: ModelSpec) -> tuple[int, int]:
+    return spec.heatmap_height, spec.heatmap_width
