@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edgelm.errors import UsageError
 
-__all__ = ["Norm", "auc", "ced", "failure_rate", "nme", "norms", "normalizers"]
+__all__ = ["Norm", "auc", "ced", "failure_rate", "nme", "normalizers", "norms"]
 
 Norm = Literal["inter_ocular", "inter_pupil", "box"]
 

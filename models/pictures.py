@@ -4,6 +4,7 @@ Numbers are made in `edgelm.models.report`. N = samples, K = landmarks.
 """
 
 import io
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -71,9 +72,7 @@ def worst_png(found: Found, errors: NDArray[Any], unit: str, spec: ModelSpec, co
     return bytes(data)
 
 
-def contact_sheet(
-    found: Found, errors: NDArray[Any], unit: str, spec: ModelSpec, count: int = 24
-) -> NDArray[np.uint8]:
+def contact_sheet(found: Found, errors: NDArray[Any], unit: str, spec: ModelSpec, count: int = 24) -> NDArray[np.uint8]:
     """The samples with the largest errors first, each as the network saw it.
 
     The annotation is thin and green, what was found coloured; below is the error. Those without an error come last.
@@ -129,7 +128,7 @@ def _draw_truth(crop: NDArray[np.uint8], truth: NDArray[Any], spec: ModelSpec) -
     seen = np.isfinite(truth).all(axis=-1)
     fixed = np.rint(np.clip(np.nan_to_num(truth), -1e4, 1e4) * (1 << _SHIFT)).astype(np.int32)
     for contour in spec.scheme.contours:
-        for a, b in zip(contour, contour[1:], strict=False):
+        for a, b in pairwise(contour):
             if seen[a] and seen[b]:
                 cv2.line(crop, fixed[a].tolist(), fixed[b].tolist(), _GREEN, 1, cv2.LINE_AA, _SHIFT)
     for point in fixed[seen]:

@@ -123,7 +123,7 @@ def _coco_truth(samples: Sequence[Sample], scheme: LandmarkScheme) -> dict[str, 
     for i, sample in enumerate(samples, 1):
         if sample.area is None or sample.image_id is None:
             raise UsageError(f"{sample.path} has no area or image number, which OKS needs; take COCO's JSON")
-        counted = np.isfinite(sample.xy).all(axis=-1)
+        counted = np.asarray(np.isfinite(sample.xy).all(axis=-1))
         flat = np.concatenate([np.nan_to_num(sample.xy), 2.0 * counted[:, None]], -1).reshape(-1)
         x1, y1, x2, y2 = sample.box.tolist()
         annotations.append(
@@ -138,7 +138,7 @@ def _coco_truth(samples: Sequence[Sample], scheme: LandmarkScheme) -> dict[str, 
                 "iscrowd": 0,
             }
         )
-    images = [{"id": i} for i in sorted({a["image_id"] for a in annotations})]
+    images = [{"id": i} for i in sorted({s.image_id for s in samples if s.image_id is not None})]
     category = {"id": 1, "name": "person", "keypoints": list(scheme.names)}
     return {"info": {}, "images": images, "annotations": annotations, "categories": [category]}
 

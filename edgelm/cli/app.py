@@ -20,12 +20,16 @@ __all__ = ["app"]
 
 # typer carried click as a dependency once and inside itself now; either way this is the base of its usage errors.
 _CLICK_EXCEPTION: type[Exception] = typer.BadParameter.__mro__[2]
-_EXTRA_OF = {"torch": "export", "onnx": "export", "onnx_ir": "export", "onnxsim": "export", "onnxscript": "export"} | {
-    "onnxruntime": "onnx",
-    "ai_edge_litert": "tflite",
-    "tflite_runtime": "tflite",
-    "rich": "cli",
-} | dict.fromkeys(("scipy", "h5py", "pycocotools", "matplotlib"), "train")
+_EXTRA_OF = (
+    {"torch": "export", "onnx": "export", "onnx_ir": "export", "onnxsim": "export", "onnxscript": "export"}
+    | {
+        "onnxruntime": "onnx",
+        "ai_edge_litert": "tflite",
+        "tflite_runtime": "tflite",
+        "rich": "cli",
+    }
+    | dict.fromkeys(("scipy", "h5py", "pycocotools", "matplotlib"), "train")
+)
 
 
 class _Group(TyperGroup):

@@ -34,7 +34,9 @@ def evaluate(
     images: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Of the images, where they do not lie beside the annotation.")
     ] = None,
-    flip_test: Annotated[bool, typer.Option("--flip-test", help="Average with mirrored crops: twice the time.")] = False,
+    flip_test: Annotated[
+        bool, typer.Option("--flip-test", help="Average with mirrored crops: twice the time.")
+    ] = False,
     bad: Annotated[str, typer.Option(help="A sample that cannot be used: fail, or skip and count it.")] = "fail",
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many samples.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of the engine.")] = 1,
@@ -123,7 +125,9 @@ def _show(facts: dict[str, Any], measured: "Measured", found: "Found", faults: "
     part = f", split {facts['split']}" if facts["split"] else ""
     flipped = ", flip test" if facts["flip_test"] else ""
     typer.echo(f"{facts['model']} on {facts['data']}")
-    typer.echo(f"{len(found.samples)} samples of {facts['scheme']} ({facts['format']}{part}), crop {facts['crop']}{flipped}")
+    typer.echo(
+        f"{len(found.samples)} samples of {facts['scheme']} ({facts['format']}{part}), crop {facts['crop']}{flipped}"
+    )
     for values in (measured.joints, measured.metrics):
         width = max((len(name) for name in values), default=0)
         for name, value in values.items():

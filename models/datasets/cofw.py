@@ -64,8 +64,8 @@ def _load(request: Request) -> list[Sample]:
                 continue
             phis = _read(file, points, path)
             phis = numbers(phis, 3 * _K, -1, what=f"{points} of {path}")
-            if len(file[images].shape) != 2 or file[images].size != phis.shape[1]:
-                raise UsageError(f"{path} has {file[images].shape} images in {images}, expected (1, {phis.shape[1]})")
+            if not hasattr(file[images], "shape") or file[images].size != phis.shape[1]:
+                raise UsageError(f"{path}: {images} does not refer to {phis.shape[1]} images, one for each face")
             for i, (x, y, hidden) in enumerate(phis.T.reshape(-1, 3, _K)):
                 xy = (np.stack([x, y], -1) - 1).astype(np.float32)
                 samples.append(_sample(path, images, i, xy, hidden == 0))
@@ -77,6 +77,8 @@ def _sample(path: Path, images: str, i: int, xy: NDArray[np.float32], visible: N
 
 
 def _read(file: Any, name: str, path: Path) -> Any:
+    if not hasattr(file[name], "dtype") or file[name].dtype.kind not in "iuf":
+        raise UsageError(f"{name} of {path} is not an array of numbers")
     if file[name].size > 3 * _K * _MAX_SAMPLES:
         raise UsageError(f"{path} has {file[name].size} numbers in {name}; expected at most {_MAX_SAMPLES} faces")
     return file[name][()]

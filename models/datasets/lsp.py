@@ -2,8 +2,8 @@
 
 `joints` is (3, 14, N) in the set of 2,000 photos and (14, 3, N) in the extension of 10,000: x, y and a flag. In the
 first the flag is 1 where a joint is hidden, its place is annotated all the same; in the extension it is 1 where a joint
-is annotated, others count as missing. Coordinates are MATLAB's, 1-based. Photo n is im0001.jpg in the first, im00001.jpg
-in the extension. Of the first, photos 1 to 1000 are for training. Boxes are tight around the joints.
+is annotated, others count as missing. Coordinates are MATLAB's, 1-based. Photo 1 is im0001.jpg in the first and
+im00001.jpg in the extension. Of the first, photos 1 to 1000 are for training. Boxes are tight around the joints.
 """
 
 from pathlib import Path

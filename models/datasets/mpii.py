@@ -121,7 +121,7 @@ def _listed(record: dict[str, Any], i: int, request: Request, head: float | None
         name, centre, scale = record["image"], record["center"], record["scale"]
     elif record.keys() >= _PYTORCH_POSE:
         joints = numbers(record["joint_self"], _K, 3, what=where)
-        annotated = (joints[:, :2] > 0).all(-1)
+        annotated = np.asarray((joints[:, :2] > 0).all(-1))
         name, centre, scale = record["img_paths"], record["objpos"], record["scale_provided"]
     else:
         raise UsageError(f"{where} lacks {', '.join(sorted(_HRNET - record.keys()))}")

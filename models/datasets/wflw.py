@@ -2,7 +2,7 @@
 
 A line is 98 x and y, the box x1 y1 x2 y2, six attributes (pose, expression, illumination, make-up, occlusion, blur) and
 the image's name; coordinates are taken as 0-based, as published. Lists without box and attributes (list_98pt_test.txt)
-are read too. Boxes are tight around the landmarks, HRNet's protocol. Splits are the attributes: only faces that have it.
+are read too. Boxes are tight around the landmarks, HRNet's protocol. Splits are the attributes: faces that have it.
 """
 
 from pathlib import Path
