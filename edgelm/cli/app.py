@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from edgelm.cli import bench, doctor, export, info, models, run, train
+from edgelm.cli import bench, doctor, eval, export, info, models, run, train
 from edgelm.cli.output import warn
 from edgelm.errors import EdgelmError, UsageError
 
@@ -20,12 +20,16 @@ __all__ = ["app"]
 
 # typer carried click as a dependency once and inside itself now; either way this is the base of its usage errors.
 _CLICK_EXCEPTION: type[Exception] = typer.BadParameter.__mro__[2]
-_EXTRA_OF = {"torch": "export", "onnx": "export", "onnx_ir": "export", "onnxsim": "export", "onnxscript": "export"} | {
-    "onnxruntime": "onnx",
-    "ai_edge_litert": "tflite",
-    "tflite_runtime": "tflite",
-    "rich": "cli",
-}
+_EXTRA_OF = (
+    {"torch": "export", "onnx": "export", "onnx_ir": "export", "onnxsim": "export", "onnxscript": "export"}
+    | {
+        "onnxruntime": "onnx",
+        "ai_edge_litert": "tflite",
+        "tflite_runtime": "tflite",
+        "rich": "cli",
+    }
+    | dict.fromkeys(("scipy", "h5py", "pycocotools", "matplotlib"), "train")
+)
 
 
 class _Group(TyperGroup):
@@ -95,7 +99,7 @@ def root(
     del debug, version  # read by _Group and by the callback
 
 
-for commands in (models, train, export, info, run, bench, doctor):
+for commands in (models, train, eval, export, info, run, bench, doctor):
     commands.register(app)
 
 if __name__ == "__main__":
