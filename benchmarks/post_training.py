@@ -21,9 +21,10 @@ from edgelm.export.pipeline import export
 from edgelm.models.checkpoint import load_checkpoint, save_checkpoint
 from edgelm.models.create import create, randomize
 from edgelm.models.data import load_folder
-from edgelm.models.evaluate import evaluate
+from edgelm.models.localize import localize
+from edgelm.models.metrics import nme
+from edgelm.models.runner import open_runner
 from edgelm.runtimes.engines import open_session
-from edgelm.runtimes.runtime import Runtime
 
 WEIGHTS = ("float", "fp16", "int8")
 TARGETS = ("onnx", "tflite")
@@ -62,22 +63,24 @@ def main() -> None:
         runs = {label: partial(session.run, crop) for label, session in sessions.items()}
         timings = interleave(runs, rounds=args.rounds, progress=partial(print, file=sys.stderr))
         calm = "" if all(timing.valid for timing in timings.values()) else "; NOT VALID: disturbed"
-        print(f"{args.network}, {spec.input.width}x{spec.input.height}, one thread, {args.rounds} rounds in turns{calm}\n")
+        print(
+            f"{args.network}, {spec.input.width}x{spec.input.height}, one thread, {args.rounds} rounds in turns{calm}\n"
+        )
         print("| weights | engine | MB | median ms | than float there |" + (" NME % |" if args.faces else ""))
         print("|---|---|---|---|---|" + ("---|" if args.faces else ""))
-        samples = load_folder(args.faces, len(spec.scheme.names)) if args.faces else []
-        if samples:
-            error = evaluate(load_checkpoint(source).model, spec, samples).mean()
-            print(f"| float | torch | | | | {error:.3f} |")
+        if args.faces:
+            print(f"| float | torch | | | | {accuracy(source, args.faces):.3f} |")
         for (weights, target), path in files.items():
             ms, whole = (timings[f"{w} {target}"].median_ms for w in (weights, "float"))
             row = f"| {weights} | {target} | {path.stat().st_size / 1e6:.2f} | {ms:.1f} | {whole / ms:.2f}x |"
-            print(row + (f" {accuracy(path, args.faces):.3f} |" if samples else ""))
+            print(row + (f" {accuracy(path, args.faces):.3f} |" if args.faces else ""))
 
 
 def accuracy(path: Path, folder: Path) -> float:
     """Mean NME of a file on annotated faces, percent."""
-    raise NotImplementedError
+    with open_runner(path) as (run, spec):
+        found = localize(run, spec, load_folder(folder, len(spec.scheme.names)))
+    return float(nme(found.xy, np.stack([s.xy for s in found.samples]), spec.scheme.name).mean())
 
 
 if __name__ == "__main__":
