@@ -96,7 +96,7 @@ def write_coco(
     """One image 0.png, 1.png ... per person; NaN is not annotated. `bare` images have no annotation."""
     images, annotations = [], []
     for i, xy in enumerate(persons):
-        seen = np.isfinite(xy).all(-1)
+        seen = np.asarray(np.isfinite(xy).all(-1))
         low, high = np.nanmin(xy, 0), np.nanmax(xy, 0)
         flat = np.concatenate([np.nan_to_num(xy), 2.0 * seen[:, None]], -1).reshape(-1).tolist()
         box = [*low.tolist(), *(high - low).tolist()]

@@ -26,8 +26,8 @@ DATA = Path(__file__).parents[2] / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="needs the published samples in ../shared")
 
 
-def opened(path: Path, scheme: str, wanted: str, **options: str) -> list[Sample]:
-    found, samples = open_data(path, get_scheme(scheme), **options)
+def opened(path: Path, scheme: str, wanted: str, split: str | None = None) -> list[Sample]:
+    found, samples = open_data(path, get_scheme(scheme), split=split)
     assert found.name == wanted
     return samples
 
