@@ -10,7 +10,7 @@ EXTRAS := cli,onnx,tflite,export,dev
 NATIVE := $(wildcard runtimes/native/CMakeLists.txt runtimes/native/src/*)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check wheels arm arm-test arm-gate arm-report clean
+.PHONY: help setup demo test check wheels arm arm-test arm-gate arm-report accuracy clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -41,6 +41,9 @@ arm-gate: arm $(VENV)/.installed ## fail where two small networks take over 1 % 
 arm-report: arm $(VENV)/.installed ## count instructions there, ours and other engines', into docs/arm-speed.md
 	$(BIN)/pip install --quiet ai-edge-quantizer
 	$(BIN)/python benchmarks/arm/report.py
+
+accuracy: $(VENV)/.installed ## train and measure the rows missing in docs/accuracy.md; DATA=folder of faces, train/ and val/
+	$(BIN)/python benchmarks/accuracy.py $(DATA)
 
 clean: ## remove what building, testing and the demo made; .venv and .arm stay
 	rm -rf .build build dist $(OUT) .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks .coverage

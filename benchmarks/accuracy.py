@@ -1,0 +1,210 @@
+"""Accuracy of every quantization on real faces: trains what is missing, measures it, writes docs/accuracy.md.
+
+    make accuracy DATA=FACES                          # as the next line
+    python benchmarks/accuracy.py FACES               # FACES has train/ and val/ of photos with 68 landmarks
+    python benchmarks/accuracy.py FACES --rows cunet2-m64n16,cunet2-m64n16-bwa --no-train
+
+A row is one network, quantized one way: its checkpoint lies in runs/accuracy and is trained when it is not there; a run
+that was stopped goes on. Figures are kept in benchmarks/results/accuracy.json and taken from there where they are of
+the same checkpoint, so that rows can be added on any machine.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgelm.atomic import write_atomic
+from edgelm.bench.cpu import cpu_model
+from edgelm.bench.interleave import interleave, pin
+from edgelm.export.pipeline import export
+from edgelm.models.balance import MEMORY_SHARE, SIZE_SHARE, balance_index
+from edgelm.models.checkpoint import checkpoint_bytes, load_checkpoint
+from edgelm.models.data import load_folder
+from edgelm.models.localize import localize
+from edgelm.models.metrics import nme
+from edgelm.models.registry import resolve
+from edgelm.models.resume import resume_path
+from edgelm.models.runner import open_runner
+from edgelm.models.train import Progress, TrainOptions, train
+from edgelm.runtimes.engines import open_session
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results" / "accuracy.json"
+PAGE = ROOT / "docs" / "accuracy.md"
+RUNS = ROOT / "runs" / "accuracy"
+TARGETS = ("onnx", "tflite")
+NETWORK = "cunet2-m64n16"
+SIZE = 128
+"""Side of the input, px: what one CPU core trains in a quarter of an hour a row."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A quantization: its model's suffix, epochs, and what the paper says of it: NME of CU-Net-4 on 300-W, percent."""
+
+    suffix: str
+    label: str
+    epochs: int = 10
+    paper: float | None = None
+
+    @property
+    def name(self) -> str:
+        return NETWORK + self.suffix
+
+
+ROWS = (
+    Row("", "float", 15, 3.38),
+    Row("-bwa", "BW-alpha", paper=3.58),
+    Row("-bw", "BW", paper=3.75),
+    Row("-tw", "TW"),
+    Row("-bwa-a8", "BW-alpha, 8-bit activations", paper=4.30),
+    Row("-bw-a8", "BW, 8-bit activations"),
+    Row("-bw-a6", "BW, 6-bit activations"),
+    Row("-tw-a8", "TW, 8-bit activations"),
+    Row("-xnor", "W1A1"),
+)
+
+
+def options(row: Row, data: Path) -> TrainOptions:
+    """How a row is trained: the float one from nothing, the others from it, with it as a teacher."""
+    plain = TrainOptions(row.name, data, RUNS / f"{row.name}.pt", recipe="softmax", epochs=row.epochs, size=SIZE)
+    if not row.suffix:
+        return plain
+    twin = RUNS / f"{NETWORK}.pt"
+    return TrainOptions(**{**vars(plain), "init": twin, "teacher": twin})
+
+
+def trained(row: Row) -> bool:
+    """Whether a row's checkpoint is that of a run that has ended."""
+    path = RUNS / f"{row.name}.pt"
+    return path.is_file() and not resume_path(path).is_file()
+
+
+def tell(row: Row, at: Progress) -> None:
+    if at.nme is not None:
+        print(f"{row.name}: epoch {at.epoch}/{at.epochs}, val NME {at.nme:.2f} %", file=sys.stderr)
+
+
+def figures(row: Row, data: Path) -> dict[str, Any]:
+    """All that the table says of a row."""
+    source = RUNS / f"{row.name}.pt"
+    loaded = load_checkpoint(source)
+    samples = load_folder(data / "val", len(loaded.spec.scheme.names))
+    found: dict[str, Any] = {"notes": dict(loaded.notes), "nme": {}, "bytes": {}, "ms": {}}
+    with tempfile.TemporaryDirectory() as folder:
+        files = {"torch": source, **{target: Path(folder) / f"a.{target}" for target in TARGETS}}
+        for target in TARGETS:
+            export(source, target, files[target])
+        for label, path in files.items():
+            with open_runner(path) as (run, spec):
+                seen = localize(run, spec, samples)
+                found["nme"][label] = float(nme(seen.xy, np.stack([s.xy for s in samples]), spec.scheme.name).mean())
+        small = checkpoint_bytes(loaded.entry, loaded.model, loaded.spec, packed=bool(row.suffix))
+        found["bytes"] = {"checkpoint": len(small), **{t: files[t].stat().st_size for t in TARGETS}}
+        crop = np.random.default_rng(0).random((1, SIZE, SIZE, 3), dtype=np.float32)
+        runs = {target: partial(open_session(files[target], threads=1).run, crop) for target in TARGETS}
+        timings = interleave(runs, rounds=25)
+        found["ms"] = {target: timing.median_ms for target, timing in timings.items()}
+        found["calm"] = all(timing.valid for timing in timings.values())
+    return {**found, "cpu": cpu_model()}
+
+
+def lines(results: dict[str, Any]) -> Iterator[str]:
+    twin = results.get(ROWS[0].name)
+    for row in ROWS:
+        scheme = resolve(row.name).scheme
+        weights = {"float": 32, "tw": 2}.get(scheme.weights, 1)
+        paper = f"{row.paper:.2f} ({row.paper / 3.38:.2f}x)" if row.paper else ""
+        if (found := results.get(row.name)) is None:
+            yield f"| {row.label} | not trained yet | | | | | | | | {paper} |"
+            continue
+        error, size, ms = found["nme"], found["bytes"], found["ms"]
+        ratio = f"{error['torch'] / twin['nme']['torch']:.3f}x" if twin else ""
+        index = balance_index(error["torch"], scheme.act_bits, weights)
+        yield (
+            f"| {row.label} | {error['torch']:.3f} | {ratio} | {error['onnx']:.3f} | {error['tflite']:.3f} "
+            f"| {size['checkpoint'] / 1e3:.0f} | {ms['onnx']:.2f} | {ms['tflite']:.2f} | {index:.3f} | {paper} |"
+        )
+
+
+def page(results: dict[str, Any], faces: int) -> str:
+    """The document."""
+    cpus = ", ".join(sorted({found["cpu"] for found in results.values()}))
+    noisy = [name for name, found in results.items() if not found["calm"]]
+    spread = statistics.mean(
+        max(abs(found["nme"][t] - found["nme"]["torch"]) for t in TARGETS) for found in results.values()
+    )
+    table = "\n".join(lines(results))
+    noise = f" Disturbed while timed, so that their ms are no more than a hint: {', '.join(noisy)}." if noisy else ""
+    return _PAGE.format(
+        network=NETWORK, size=SIZE, table=table, cpus=cpus, faces=faces, noise=noise, spread=spread,
+        first=ROWS[0].epochs, other=ROWS[1].epochs,
+        shares=f"{MEMORY_SHARE} for activations and {SIZE_SHARE} for weights",
+    )  # fmt: skip
+
+
+_PAGE = """# Accuracy of quantized networks on real faces
+
+Made by `make accuracy`, which trains the rows that are missing and nothing else.
+
+Every row is `{network}`: CU-Net with two U-Nets, m = 64 and n = 16, at {size} x {size} px with heatmaps of 32 x 32. That is
+a small network, taken so that every row can be trained on one CPU core; the paper's are CU-Net-4 at 256 x 256, on other
+images with other boxes, and their figures stand beside these only for the ratio to float. Data: 1207 faces of AFW and
+HELEN with the 300-W annotation to train, {faces} to validate, boxes tight around the landmarks. NME is divided by the
+distance of the outer eye corners.
+
+Float is trained from random weights for {first} epochs by the recipe `softmax`, the others for {other} more from its
+weights and with its heatmaps as half of the target (`edgelm train --init FLOAT --teacher FLOAT`). One seed each: with
+{faces} faces and one seed, differences of a few hundredths mean nothing. The last epoch is taken; validation chose
+nothing.
+
+| weights | NME %, torch | to float | NME %, ONNX file | NME %, TFLite file | checkpoint, kB | ms, ONNX | ms, TFLite | balance index | paper's NME (to float) |
+|---|---|---|---|---|---|---|---|---|---|
+{table}
+
+Exported files are made with the options that `edgelm export` takes by itself; their NME differs from torch's by
+{spread:.4f} points on average. Times are medians on one thread of {cpus}.{noise} The balance index is E^2 TM MS with the paper's
+rounded shares, {shares} bits.
+The paper's row with 8-bit activations is BW, weight gradients quantized too.
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="folder with train/ and val/")
+    parser.add_argument("--rows", help="names by commas; by default all")
+    parser.add_argument("--no-train", action="store_true", help="leave rows out that have no checkpoint")
+    parser.add_argument("--again", action="store_true", help="measure rows anew")
+    args = parser.parse_args()
+    names = [row.name for row in ROWS] if args.rows is None else args.rows.split(",")
+    if unknown := [name for name in names if name not in [row.name for row in ROWS]]:
+        parser.error(f"no row {unknown[0]!r}; known are {', '.join(row.name for row in ROWS)}")
+    RUNS.mkdir(parents=True, exist_ok=True)
+    results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+    wanted = [row for row in ROWS if row.name in names]
+    for row in wanted:
+        if not trained(row) and not args.no_train and (row.name not in results or args.again):
+            train(options(row, args.data), partial(tell, row))
+    pin(1)
+    for row in wanted:
+        if trained(row) and (row.name not in results or args.again):
+            print(f"{row.name}: measuring", file=sys.stderr)
+            results[row.name] = figures(row, args.data)
+            write_atomic(RESULTS, (json.dumps(results, indent=1) + "\n").encode())
+    if not results:
+        sys.exit("accuracy: no row is trained yet")
+    PAGE.write_text(page(results, len(load_folder(args.data / "val", 68))))
+    print("\n".join(lines(results)))
+
+
+if __name__ == "__main__":
+    main()
