@@ -58,6 +58,7 @@ class Row:
 
     @property
     def name(self) -> str:
+        """Of its model, and of its files."""
         return NETWORK + self.suffix
 
 
@@ -66,8 +67,8 @@ ROWS = (
     Row("-bwa", "BW-alpha", paper=3.58),
     Row("-bw", "BW", paper=3.75),
     Row("-tw", "TW"),
-    Row("-bwa-a8", "BW-alpha, 8-bit activations", paper=4.30),
-    Row("-bw-a8", "BW, 8-bit activations"),
+    Row("-bwa-a8", "BW-alpha, 8-bit activations"),
+    Row("-bw-a8", "BW, 8-bit activations", paper=4.30),
     Row("-bw-a6", "BW, 6-bit activations"),
     Row("-tw-a8", "TW, 8-bit activations"),
     Row("-xnor", "W1A1"),
@@ -143,7 +144,7 @@ def page(results: dict[str, Any], faces: int) -> str:
     spread = statistics.mean(
         max(abs(found["nme"][t] - found["nme"]["torch"]) for t in TARGETS) for found in results.values()
     )
-    table = "\n".join(lines(results))
+    table = "\n".join([f"| {' | '.join(_COLUMNS)} |", f"|{'---|' * len(_COLUMNS)}", *lines(results)])
     noise = f" Disturbed while timed, so that their ms are no more than a hint: {', '.join(noisy)}." if noisy else ""
     return _PAGE.format(
         network=NETWORK, size=SIZE, table=table, cpus=cpus, faces=faces, noise=noise, spread=spread,
@@ -152,12 +153,16 @@ def page(results: dict[str, Any], faces: int) -> str:
     )  # fmt: skip
 
 
+_COLUMNS = (
+    "weights", "NME %, torch", "to float", "NME %, ONNX file", "NME %, TFLite file", "checkpoint, kB", "ms, ONNX",
+    "ms, TFLite", "balance index", "paper's NME (to float)",
+)  # fmt: skip
 _PAGE = """# Accuracy of quantized networks on real faces
 
 Made by `make accuracy`, which trains the rows that are missing and nothing else.
 
-Every row is `{network}`: CU-Net with two U-Nets, m = 64 and n = 16, at {size} x {size} px with heatmaps of 32 x 32. That is
-a small network, taken so that every row can be trained on one CPU core; the paper's are CU-Net-4 at 256 x 256, on other
+Every row is `{network}`: CU-Net with two U-Nets, m = 64 and n = 16, at {size} x {size} px with heatmaps of 32 x 32. That
+is a small network, taken so that every row can be trained on one CPU core; the paper's are CU-Net-4 at 256 x 256, on other
 images with other boxes, and their figures stand beside these only for the ratio to float. Data: 1207 faces of AFW and
 HELEN with the 300-W annotation to train, {faces} to validate, boxes tight around the landmarks. NME is divided by the
 distance of the outer eye corners.
@@ -167,14 +172,12 @@ weights and with its heatmaps as half of the target (`edgelm train --init FLOAT 
 {faces} faces and one seed, differences of a few hundredths mean nothing. The last epoch is taken; validation chose
 nothing.
 
-| weights | NME %, torch | to float | NME %, ONNX file | NME %, TFLite file | checkpoint, kB | ms, ONNX | ms, TFLite | balance index | paper's NME (to float) |
-|---|---|---|---|---|---|---|---|---|---|
 {table}
 
 Exported files are made with the options that `edgelm export` takes by itself; their NME differs from torch's by
-{spread:.4f} points on average. Times are medians on one thread of {cpus}.{noise} The balance index is E^2 TM MS with the paper's
-rounded shares, {shares} bits.
-The paper's row with 8-bit activations is BW, weight gradients quantized too.
+{spread:.4f} points on average. Times are medians on one thread of {cpus}.{noise} The balance index is E^2 TM MS with
+the paper's rounded shares, {shares} bits.
+The paper's row with 8-bit activations is BW with weight gradients of 8 bits, too.
 """
 
 
