@@ -161,11 +161,11 @@ _PAGE = """# Accuracy of quantized networks on real faces
 
 Made by `make accuracy`, which trains the rows that are missing and nothing else.
 
-Every row is `{network}`: CU-Net with two U-Nets, m = 64 and n = 16, at {size} x {size} px with heatmaps of 32 x 32. That
-is a small network, taken so that every row can be trained on one CPU core; the paper's are CU-Net-4 at 256 x 256, on other
-images with other boxes, and their figures stand beside these only for the ratio to float. Data: 1207 faces of AFW and
-HELEN with the 300-W annotation to train, {faces} to validate, boxes tight around the landmarks. NME is divided by the
-distance of the outer eye corners.
+Every row is `{network}`: CU-Net with two U-Nets, m = 64 and n = 16, at {size} x {size} px with heatmaps of 32 x 32.
+That is a small network, taken so that every row can be trained on one CPU core; the paper's are CU-Net-4 at 256 x 256,
+on other images with other boxes, and their figures stand beside these only for the ratio to float. Data: 1207 faces of
+AFW and HELEN with the 300-W annotation to train, {faces} to validate, boxes tight around the landmarks. NME is divided
+by the distance of the outer eye corners.
 
 Float is trained from random weights for {first} epochs by the recipe `softmax`, the others for {other} more from its
 weights and with its heatmaps as half of the target (`edgelm train --init FLOAT --teacher FLOAT`). One seed each: with

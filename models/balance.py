@@ -9,7 +9,7 @@ from edgelm.errors import UsageError
 __all__ = ["MEMORY_SHARE", "SIZE_SHARE", "balance_index"]
 
 MEMORY_SHARE = {32: 1.0, 8: 0.25, 6: 0.17, 1: 0.03}
-"""By bits of activations, rounded as the paper prints them; its 6 bits are 0.17, not 6/32, and 1 bit it does not have."""
+"""By bits of activations, rounded as the paper prints them; its 6 bits are 0.17, not 6/32, and it has no 1 bit."""
 
 SIZE_SHARE = {32: 1.0, 2: 0.06, 1: 0.03}
 """By bits of weights, rounded as the paper prints them."""
