@@ -116,7 +116,7 @@ def figures(row: Row, data: Path) -> dict[str, Any]:
         timings = interleave(runs, rounds=25)
         found["ms"] = {target: timing.median_ms for target, timing in timings.items()}
         found["calm"] = all(timing.valid for timing in timings.values())
-    return {**found, "cpu": cpu_model()}
+    return {**found, "faces": len(samples), "cpu": cpu_model()}
 
 
 def lines(results: dict[str, Any]) -> Iterator[str]:
@@ -137,8 +137,9 @@ def lines(results: dict[str, Any]) -> Iterator[str]:
         )
 
 
-def page(results: dict[str, Any], faces: int) -> str:
+def page(results: dict[str, Any]) -> str:
     """The document."""
+    faces = max(found["faces"] for found in results.values())
     cpus = ", ".join(sorted({found["cpu"] for found in results.values()}))
     noisy = [name for name, found in results.items() if not found["calm"]]
     spread = statistics.mean(
@@ -183,16 +184,21 @@ The paper's row with 8-bit activations is BW with weight gradients of 8 bits, to
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, help="folder with train/ and val/")
+    parser.add_argument("data", type=Path, nargs="?", help="folder with train/ and val/")
+    parser.add_argument("--check", action="store_true", help="only fail where the document is not that of the results")
     parser.add_argument("--rows", help="names by commas; by default all")
     parser.add_argument("--no-train", action="store_true", help="leave rows out that have no checkpoint")
     parser.add_argument("--again", action="store_true", help="measure rows anew")
     args = parser.parse_args()
+    results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+    if args.check:
+        sys.exit(PAGE.read_text() != page(results))
+    if args.data is None:
+        parser.error("which folder of faces? It has train/ and val/ in it; make accuracy DATA=FOLDER")
     names = [row.name for row in ROWS] if args.rows is None else args.rows.split(",")
     if unknown := [name for name in names if name not in [row.name for row in ROWS]]:
         parser.error(f"no row {unknown[0]!r}; known are {', '.join(row.name for row in ROWS)}")
     RUNS.mkdir(parents=True, exist_ok=True)
-    results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
     wanted = [row for row in ROWS if row.name in names]
     for row in wanted:
         if not trained(row) and not args.no_train and (row.name not in results or args.again):
@@ -205,7 +211,7 @@ def main() -> None:
             write_atomic(RESULTS, (json.dumps(results, indent=1) + "\n").encode())
     if not results:
         sys.exit("accuracy: no row is trained yet")
-    PAGE.write_text(page(results, len(load_folder(args.data / "val", 68))))
+    PAGE.write_text(page(results))
     print("\n".join(lines(results)))
 
 

@@ -43,9 +43,10 @@ def test_the_table_of_speed_is_made_of_the_results() -> None:
     assert subprocess.run([sys.executable, str(script), "--check"], check=False).returncode == 0
 
 
-def test_the_table_of_networks_is_made_of_the_counts() -> None:
+@pytest.mark.parametrize("script", ["sizes.py", "accuracy.py"])
+def test_tables_of_documents_are_made_of_their_figures(script: str) -> None:
     pytest.importorskip("torch", reason="networks are torch modules")
-    script = ROOT / "benchmarks" / "sizes.py"
-    if not script.is_file():
+    path = ROOT / "benchmarks" / script
+    if not path.is_file():
         pytest.skip("the benchmarks are not beside these tests")
-    assert subprocess.run([sys.executable, str(script), "--check"], check=False).returncode == 0
+    assert subprocess.run([sys.executable, str(path), "--check"], check=False).returncode == 0
