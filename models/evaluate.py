@@ -1,4 +1,4 @@
-"""Accuracy of a torch network on annotated faces, by the same path as every exported file's."""
+"""Accuracy of a torch network on annotated samples, by the same path as every exported file's."""
 
 from collections.abc import Sequence
 
@@ -9,16 +9,15 @@ from torch import nn
 
 from edgelm.models.data import Sample
 from edgelm.models.localize import Run, localize
-from edgelm.models.metrics import nme
+from edgelm.models.report import Measured, measure
 from edgelm.spec import ModelSpec
 
 __all__ = ["evaluate", "network_runner"]
 
 
-def evaluate(model: nn.Module, spec: ModelSpec, samples: Sequence[Sample]) -> NDArray[np.float64]:
-    """NME of each sample (N,), percent of the inter-ocular distance; crops come from the samples' boxes."""
-    found = localize(network_runner(model), spec, samples)
-    return nme(found.xy, np.stack([s.xy for s in samples]), spec.scheme.name)
+def evaluate(model: nn.Module, spec: ModelSpec, samples: Sequence[Sample]) -> Measured:
+    """The metrics of the network's scheme; crops come from the samples' boxes."""
+    return measure(localize(network_runner(model), spec, samples), spec.scheme)
 
 
 def network_runner(model: nn.Module) -> Run:

@@ -20,7 +20,7 @@ def gaussian_maps(uv: Tensor, height: int, width: int, sigma: float, window: int
     """Gaussians exp(-d^2 / (2 sigma^2)) around landmarks.
 
     Args:
-        uv: (N, K, 2) float, (x, y) in heatmap px; landmarks outside the map get an all-zero map.
+        uv: (N, K, 2) float, (x, y) in heatmap px; landmarks outside the map, or NaN, get an all-zero map.
         height: H.
         width: W.
         sigma: in heatmap px; 0 for a one in the cell that holds the landmark, and zeros elsewhere.
@@ -42,7 +42,7 @@ def gaussian_maps(uv: Tensor, height: int, width: int, sigma: float, window: int
         profiles.append(profile if window is None else profile * (distance.abs() <= window / 2))
     dx, dy = profiles
     inside = (uv >= 0).all(-1) & (uv[..., 0] < width) & (uv[..., 1] < height)
-    return dy[..., :, None] * dx[..., None, :] * inside[..., None, None]
+    return torch.where(inside[..., None, None], dy[..., :, None] * dx[..., None, :], 0)
 
 
 def _mse(output: Tensor, target: Tensor) -> Tensor:

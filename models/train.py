@@ -20,17 +20,17 @@ from torch import Tensor, nn
 
 from edgelm.decode import to_map
 from edgelm.errors import EdgelmError, UsageError
-from edgelm.images import read_image
 from edgelm.models.ahead import ahead
 from edgelm.models.augment import make_batch
 from edgelm.models.brc import set_recompute
 from edgelm.models.checkpoint import save_checkpoint
 from edgelm.models.coherence import coherent_loss, with_mirrored, with_mirrored_maps
 from edgelm.models.create import create
-from edgelm.models.data import Sample, load_folder
+from edgelm.models.data import Sample, sample_image
+from edgelm.models.datasets import open_data
 from edgelm.models.evaluate import evaluate
+from edgelm.models.faults import Bad, Fault, Faults
 from edgelm.models.losses import SCORES, gaussian_maps, get_loss
-from edgelm.models.metrics import normalizers
 from edgelm.models.optimizer import make_optimizer
 from edgelm.models.recipes import Recipe, get_recipe
 from edgelm.models.resume import load_resume, resume_path, save_resume
@@ -47,7 +47,7 @@ class TrainOptions:
 
     Attributes:
         name: registered model name.
-        data: folder with `train/` and `val/` below it.
+        data: folder with `train/` and `val/` below it, in any format of `edgelm.models.datasets`.
         output: checkpoint to write after each epoch (its `.resume` and `.log.jsonl` lie beside it).
         recipe: a name of `edgelm.models.recipes`.
         epochs: None takes the recipe's.
@@ -62,6 +62,8 @@ class TrainOptions:
         init: checkpoint of the same network, quantized in any way, whose weights are the first; None for random ones.
         teacher: checkpoint whose final maps are a second target; None for none.
         distill: weight of that target, of 1 for both.
+        landmarks: of the network.
+        bad: whether the first sample that cannot be used is fatal, or all are left out.
     """
 
     name: str
@@ -79,6 +81,8 @@ class TrainOptions:
     init: Path | None = None
     teacher: Path | None = None
     distill: float = 0.5
+    landmarks: int = 68
+    bad: Bad = "fail"
 
     def __post_init__(self) -> None:
         if not 0 < self.distill <= 1:
@@ -90,7 +94,7 @@ class TrainOptions:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training run is; `nme` (percent) is set once per epoch, after validation."""
+    """Where a training run is; `nme` (percent of `unit`) is set once per epoch, after validation."""
 
     epoch: int
     epochs: int
@@ -99,14 +103,20 @@ class Progress:
     loss: float
     images_per_second: float
     nme: float | None = None
+    unit: str = ""
 
 
-def train(options: TrainOptions, report: Callable[[Progress], None] = lambda _: None) -> Path:
+def train(
+    options: TrainOptions,
+    report: Callable[[Progress], None] = lambda _: None,
+    told: Callable[[Sequence[Fault]], None] = lambda _: None,
+) -> Path:
     """Train, writing a checkpoint after every epoch; started again with the same options it continues.
 
     Args:
         options: what, on what, how long.
         report: called after every step and every epoch.
+        told: called once, with the samples that are left out.
 
     Returns:
         the path of the float checkpoint of the last epoch.
@@ -116,7 +126,7 @@ def train(options: TrainOptions, report: Callable[[Progress], None] = lambda _: 
         EdgelmError: the loss is not finite.
     """
     with _tuned(options.threads):
-        return _train(options, report)
+        return _train(options, report, told)
 
 
 @contextlib.contextmanager
@@ -134,21 +144,39 @@ def _tuned(threads: int) -> Iterator[None]:
         cv2.setNumThreads(cv2_threads)
 
 
-def _train(options: TrainOptions, report: Callable[[Progress], None]) -> Path:
+def _read(folder: Path, spec: ModelSpec, faults: Faults) -> tuple[list[Sample], list[NDArray[np.uint8]]]:
+    """The samples of a folder that can be used, and their images."""
+    used, images = [], []
+    for sample in open_data(folder, spec.scheme, faults=faults)[1]:
+        with faults.guard(sample.path):
+            images.append(sample_image(sample))
+            used.append(sample)
+    if not used:
+        raise UsageError(f"{folder} holds no sample that can be used")
+    return used, images
+
+
+def _train(options: TrainOptions, report: Callable[[Progress], None], told: Callable[[Sequence[Fault]], None]) -> Path:
     recipe = get_recipe(options.recipe)
     epochs = options.epochs or recipe.epochs
-    entry, model, spec = create(options.name, size=options.size, seed=options.seed, supervisions=options.supervisions)
+    entry, model, spec = create(
+        options.name,
+        landmarks=options.landmarks,
+        size=options.size,
+        seed=options.seed,
+        supervisions=options.supervisions,
+    )
     if options.memory_efficient and not set_recompute(model, True):
         raise UsageError(f"{entry.name} has no maps to make anew; leave out memory_efficient")
     spec = replace(spec, score=SCORES[recipe.loss])
     if options.init is not None:
         initialize(model, entry, options.init)
     teacher = None if options.teacher is None else load_teacher(options.teacher, spec)
-    landmarks = entry.config.classes
-    training = load_folder(options.data / "train", landmarks)
-    validation = load_folder(options.data / "val", landmarks)
-    normalizers(np.stack([s.xy for s in validation]), spec.scheme.name)  # refuses a scheme without NME before the hours
-    images = [read_image(s.path) for s in training]
+    faults = Faults(options.bad)
+    training, images = _read(options.data / "train", spec, faults)
+    validation, _ = _read(options.data / "val", spec, faults)
+    evaluate(model, spec, validation[:1])  # refuses a scheme without a metric before the hours
+    told(faults.found)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
     optimizer, schedule = make_optimizer(model, recipe, epochs, -(-len(training) // options.batch))
     same = {k: str(v) for k, v in asdict(options).items() if k != "memory_efficient"}
@@ -163,7 +191,8 @@ def _train(options: TrainOptions, report: Callable[[Progress], None]) -> Path:
         loss = _epoch(
             model, teacher, spec, recipe, options, optimizer, schedule, training, images, (epoch, epochs), report
         )
-        error = float(evaluate(model, spec, validation).mean())
+        measured = evaluate(model, spec, validation)
+        error = float(np.nanmean(measured.errors))
         with log.open("a") as file:
             file.write(json.dumps({"epoch": epoch + 1, "loss": loss, "val_nme": error, "time": time.time()}) + "\n")
         notes = {
@@ -171,12 +200,13 @@ def _train(options: TrainOptions, report: Callable[[Progress], None]) -> Path:
             "loss": recipe.loss,
             "epochs": f"{epoch + 1} of {epochs}",
             "val_nme_percent": f"{error:.3f}",
+            "val_nme_of": measured.unit,
             **({"init": options.init.name} if options.init else {}),
             **({"teacher": f"{options.teacher.name}, weight {options.distill:g}"} if options.teacher else {}),
         }
         save_checkpoint(options.output, entry, model, spec, notes=notes)
         save_resume(options.output, fingerprint, epoch + 1, model, optimizer, schedule)
-        report(Progress(epoch + 1, epochs, 0, 0, loss, 0.0, error))
+        report(Progress(epoch + 1, epochs, 0, 0, loss, 0.0, error, measured.unit))
     resume_path(options.output).unlink(missing_ok=True)
     return options.output
 
@@ -212,11 +242,14 @@ def _epoch(
         uv = torch.from_numpy(to_map(xy, spec).astype(np.float32))
         target = gaussian_maps(uv, *size, recipe.sigma, recipe.window)
         image = torch.from_numpy(x)
+        known = torch.from_numpy(np.isfinite(xy).all(axis=-1))[..., None, None]
         if recipe.coherence:
             image, target = with_mirrored(image), with_mirrored_maps(target, permutation)
         image = image.to(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16, enabled=options.bfloat16):
             outputs: list[Tensor] = model(image)
+        if not known.all():  # what is not annotated teaches nothing
+            outputs = [torch.where(known, output, target) for output in outputs]
         loss = torch.stack([loss_of(output.float(), target) for output in outputs]).sum()
         if teacher is not None:
             soft = soft_target(recipe.loss, teacher(image))

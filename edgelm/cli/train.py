@@ -1,4 +1,4 @@
-"""`edgelm train`: a network from a folder of photos with .pts landmarks. Needs torch."""
+"""`edgelm train`: a network from annotated photos. Needs torch."""
 
 import sys
 import time
@@ -11,6 +11,9 @@ from edgelm.cli.models import Name, Supervisions, check_checkpoint, tell_alias
 from edgelm.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edgelm.models.faults import Fault
     from edgelm.models.train import Progress
 
 __all__ = ["register"]
@@ -21,7 +24,7 @@ _QUIET_S = 30.0
 
 def train(
     name: Name,
-    data: Annotated[Path, typer.Argument(help="Folder with train/ and val/, each NAME.jpg beside NAME.pts.")],
+    data: Annotated[Path, typer.Argument(help="Folder with train/ and val/, each in a format that eval reads.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The checkpoint to write after every epoch (.pt).")],
     recipe: Annotated[
         str, typer.Option(help="cunet, bcll: the papers'; softmax: trains binary weights much sooner.")
@@ -43,21 +46,26 @@ def train(
         Path | None, typer.Option(metavar="CHECKPOINT", help="Imitate the heatmaps of this network, too.")
     ] = None,
     distill: Annotated[float, typer.Option(help="Share of the teacher's maps in the loss.")] = 0.5,
+    landmarks: Annotated[int, typer.Option(min=1, help="Landmarks to find.")] = 68,
+    bad: Annotated[str, typer.Option(help="A sample that cannot be used: fail, or skip and count it.")] = "fail",
 ) -> None:
     """Train a network. Stopped and started again with the same options, it continues after the last whole epoch."""
     check_checkpoint(output)
+    if bad not in ("fail", "skip"):
+        raise UsageError(f"--bad is fail or skip, got {bad!r}")
     if not data.is_dir():
         raise UsageError(f"{data} is not a folder; expected one with train/ and val/ in it")
     from edgelm.models.train import TrainOptions
     from edgelm.models.train import train as run_training
 
     options = TrainOptions(
-        name, data, output, recipe, epochs, batch, size, seed, threads, bfloat16, supervisions, memory_efficient,
-        init, teacher, distill,
+        name, data, output, recipe=recipe, epochs=epochs, batch=batch, size=size, seed=seed, threads=threads,
+        bfloat16=bfloat16, supervisions=supervisions, memory_efficient=memory_efficient, init=init, teacher=teacher,
+        distill=distill, landmarks=landmarks, bad="skip" if bad == "skip" else "fail",
     )  # fmt: skip
     tell_alias(name)
     with _Reporter() as report:
-        run_training(options, report)
+        run_training(options, report, report.left_out)
     typer.echo(f"wrote {output}")
 
 
@@ -88,12 +96,19 @@ class _Reporter:
             self._say(f"continuing after epoch {at.epoch - 1}/{at.epochs}")
         self._begun = True
         if at.nme is not None:
-            self._say(f"epoch {at.epoch}/{at.epochs}  loss {at.loss:.5f}  val NME {at.nme:.2f} %")
+            self._say(f"epoch {at.epoch}/{at.epochs}  loss {at.loss:.5f}  val NME {at.nme:.2f} {at.unit}")
             return
         text = f"epoch {at.epoch}/{at.epochs}  loss {at.loss:.5f}  {at.images_per_second:.1f} photos/s"
         self._bar.update(self._task, description=text, completed=at.step, total=at.steps)
         if self._bar.disable and time.monotonic() - self._spoke > _QUIET_S:
             self._say(f"{text}  step {at.step}/{at.steps}")
+
+    def left_out(self, faults: "Sequence[Fault]") -> None:
+        """Name the samples that cannot be used."""
+        if faults:
+            self._say(f"{len(faults)} samples are left out:")
+        for fault in faults:
+            self._say(fault.why if str(fault.path) in fault.why else f"{fault.path}: {fault.why}")
 
     def _say(self, line: str) -> None:
         self._console.print(line, soft_wrap=True)
