@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= out
 # edgelm itself is built by pip, so that the editable install and the wheel take the same road.
-EXTRAS := cli,onnx,tflite,export,dev
+EXTRAS := cli,onnx,tflite,export,train,dev
 NATIVE := $(wildcard runtimes/native/CMakeLists.txt runtimes/native/src/*)
 
 .DEFAULT_GOAL := help

@@ -75,7 +75,7 @@ def worst_png(found: Found, errors: NDArray[Any], unit: str, spec: ModelSpec, co
 def contact_sheet(found: Found, errors: NDArray[Any], unit: str, spec: ModelSpec, count: int = 24) -> NDArray[np.uint8]:
     """The samples with the largest errors first, each as the network saw it.
 
-    The annotation is thin and green, what was found coloured; below is the error. Those without an error come last.
+    The annotation is thin and green, what was found orange; below is the error. Those without an error come last.
 
     Args:
         found: N samples.
@@ -92,7 +92,8 @@ def contact_sheet(found: Found, errors: NDArray[Any], unit: str, spec: ModelSpec
     sheet = np.full((rows * _TILE, min(len(order), _COLUMNS) * _TILE, 3), 40, np.uint8)
     for place, i in enumerate(order.tolist()):
         y, x = (_TILE * v for v in divmod(place, _COLUMNS))
-        sheet[y : y + _TILE, x : x + _TILE] = _tile(found, i, f"{errors[i]:.1f} {unit}", spec)
+        text = f"{errors[i]:.1f} {unit}" if np.isfinite(errors[i]) else f"no {unit}"
+        sheet[y : y + _TILE, x : x + _TILE] = _tile(found, i, text, spec)
     return sheet
 
 
@@ -107,7 +108,7 @@ def _tile(found: Found, i: int, text: str, spec: ModelSpec) -> NDArray[np.uint8]
     box = np.array([[0, 0, width, height]], np.float64)
     score = np.ones((1, len(points)), np.float32)
     shown = Landmarks(points[None].astype(np.float32), score, box, matrix, spec.scheme, (height, width))
-    crop = draw(crop, shown, boxes=False, scores=False, colours="part")
+    crop = draw(crop, shown, boxes=False, scores=False, colours="person")
     _draw_truth(crop, truth, spec)
     tile = np.full((_TILE, _TILE, 3), 40, np.uint8)
     tile[:height, :width] = crop

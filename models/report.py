@@ -47,9 +47,7 @@ def measure(found: Found, scheme: LandmarkScheme) -> Measured:
     if scheme.name == "mpii16":
         return _pckh(found, truth, scheme)
     if scheme.name == "lsp14":
-        percent, _ = pck(found.xy, truth, torso_lengths(truth), 0.2)
-        errors = _relative(found.xy, truth, torso_lengths(truth))
-        return Measured({"PCK@0.2": _mean(percent)}, _by_name(scheme, percent), errors, "% of torso")
+        return _pck(found, truth, scheme)
     if scheme.name == "coco17":
         return _oks(found, truth, scheme)
     return _nme(found, truth, scheme)
@@ -68,6 +66,15 @@ def _nme(found: Found, truth: NDArray[Any], scheme: LandmarkScheme) -> Measured:
     name = usual.replace("_", "-")
     remarks = (f"{without} samples have no {name} distance and count as failures",) if without else ()
     return Measured(metrics, {}, errors, f"% of {name}", remarks)
+
+
+def _pck(found: Found, truth: NDArray[Any], scheme: LandmarkScheme) -> Measured:
+    torsos = torso_lengths(truth)
+    percent, _ = pck(found.xy, truth, torsos, 0.2)
+    without = int((~(torsos > 0)).sum())
+    remarks = (f"{without} samples have no annotated torso and do not count",) if without else ()
+    metrics = {"PCK@0.2": _mean(percent)}
+    return Measured(metrics, _by_name(scheme, percent), _relative(found.xy, truth, torsos), "% of torso", remarks)
 
 
 def _pckh(found: Found, truth: NDArray[Any], scheme: LandmarkScheme) -> Measured:

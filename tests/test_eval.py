@@ -24,6 +24,7 @@ from edgelm.models.data import Sample, load_folder, sample_image, tight_box
 from edgelm.models.faults import Faults
 from edgelm.models.localize import Found, localize
 from edgelm.models.metrics import nme
+from edgelm.models.pictures import ced_png, contact_sheet, worst_png
 from edgelm.models.report import measure
 from edgelm.runtimes.runtime import Runtime
 from edgelm.schemes import get_scheme
@@ -191,6 +192,38 @@ def test_heads_without_boxes_are_told() -> None:
     found = Found(tuple(samples), np.stack([xy, xy]), np.ones((2, 16), np.float32))
     (remark,) = measure(found, scheme).remarks
     assert remark.startswith("1 samples have no head box")
+
+
+def test_persons_without_a_torso_are_told() -> None:
+    xy = np.stack([points(14, i) for i in range(3)]).astype(np.float32)
+    xy[0, 9], xy[1, 2] = np.nan, np.nan
+    samples = [Sample(Path("a.png"), one, tight_box(one)) for one in xy]
+    measured = measure(Found(tuple(samples), np.nan_to_num(xy), np.ones((3, 14), np.float32)), get_scheme("lsp14"))
+    assert measured.remarks == ("2 samples have no annotated torso and do not count",)
+    assert measured.metrics["PCK@0.2"] == 100
+    assert np.isfinite(measured.errors).tolist() == [False, False, True]
+
+
+def test_sheet_orders_by_error(spec: ModelSpec, tmp_path: Path) -> None:
+    write_image(tmp_path / "a.png")
+    xy = points(68).astype(np.float32)
+    sample = Sample(tmp_path / "a.png", xy, tight_box(xy))
+    moved = np.stack([xy, xy + 30, xy])
+    found = Found((sample,) * 3, moved, np.ones((3, 68), np.float32))
+    errors = np.array([1.0, 9.0, np.nan])
+    sheet = contact_sheet(found, errors, "%", spec)
+    assert sheet.shape == (240, 720, 3)
+    alone = contact_sheet(Found((sample,), moved[1:2], found.score[:1]), errors[1:2], "%", spec)
+    np.testing.assert_array_equal(sheet[:, :240], alone)
+    np.testing.assert_array_equal(sheet[:200, 240:480], sheet[:200, 480:])  # the same face; only the text differs
+    assert len(worst_png(found, errors, "%", spec, 1)) < len(worst_png(found, errors, "%", spec, 2))
+
+
+def test_a_curve_needs_an_error() -> None:
+    pytest.importorskip("matplotlib", reason="draws a curve")
+    assert ced_png(np.array([np.nan, 3.0, 50.0]), "%", "a model").startswith(b"\x89PNG")
+    with pytest.raises(UsageError, match="no sample has an error"):
+        ced_png(np.array([np.nan]), "%", "a model")
 
 
 def test_samples_that_cannot_be_used(spec: ModelSpec, tmp_path: Path) -> None:

@@ -128,10 +128,10 @@ def _show(facts: dict[str, Any], measured: "Measured", found: "Found", faults: "
     typer.echo(
         f"{len(found.samples)} samples of {facts['scheme']} ({facts['format']}{part}), crop {facts['crop']}{flipped}"
     )
-    for values in (measured.joints, measured.metrics):
-        width = max((len(name) for name in values), default=0)
-        for name, value in values.items():
-            typer.echo(f"  {name:<{width}}  {'-' if not math.isfinite(value) else f'{value:.3f} %':>9}")
+    figures = [*measured.joints.items(), *measured.metrics.items()]
+    width = max(len(name) for name, _ in figures)
+    for name, value in figures:
+        typer.echo(f"  {name:<{width}}  {'-' if not math.isfinite(value) else f'{value:.3f} %':>9}")
     for remark in measured.remarks:
         typer.echo(remark)
     if faults.found:

@@ -27,7 +27,7 @@ _K = 16
 _HEADS = "gt_valid.mat"
 _HRNET = {"joints", "joints_vis", "center", "scale", "image"}
 _PYTORCH_POSE = {"joint_self", "objpos", "scale_provided", "img_paths"}
-_START = 4096
+_START = 1 << 16
 
 
 def _claims_mat(path: Path) -> bool:
