@@ -30,6 +30,8 @@ class Augmentation:
         shift: of the box's centre, in box sides to either side.
         flip: mirror every other sample, with the scheme's landmark pairs.
         colour: gain and offset jitter per channel, as a fraction.
+        occlusion: share of the samples in which a rectangle of noise, each side a tenth to four tenths of the crop's,
+            hides what is behind it; landmarks stay annotated.
     """
 
     scale: tuple[float, float] = (1.0, 1.0)
@@ -37,6 +39,7 @@ class Augmentation:
     shift: float = 0.0
     flip: bool = False
     colour: float = 0.0
+    occlusion: float = 0.0
 
 
 def make_batch(
@@ -71,7 +74,7 @@ def make_batch(
             matrix = _chain(mirror, matrix)
             xy = geometry.apply(mirror, xy)[permutation]
         crop = geometry.warp(image, matrix, H, W, first_pixel=geometry.first_pixel(spec.decode))
-        crops[i] = _jitter(crop, augmentation.colour, random)
+        crops[i] = _occlude(_jitter(crop, augmentation.colour, random), augmentation.occlusion, random)
         points[i] = xy
     return np.ascontiguousarray(geometry.normalize(crops, spec.input).transpose(0, 3, 1, 2)), points
 
@@ -106,3 +109,16 @@ def _jitter(crop: NDArray[np.uint8], amount: float, random: np.random.Generator)
     offset = 255 * random.uniform(-amount, amount) / 2
     jittered: NDArray[np.float32] = np.clip(crop * gain.astype(np.float32) + np.float32(offset), 0, 255)
     return np.rint(jittered).astype(np.uint8)
+
+
+def _occlude(crop: NDArray[np.uint8], share: float, random: np.random.Generator) -> NDArray[np.uint8]:
+    """With the probability `share`, noise around one random colour over a random rectangle."""
+    if share == 0 or random.random() >= share:
+        return crop
+    H, W = crop.shape[:2]
+    h, w = (max(1, round(side * random.uniform(0.1, 0.4))) for side in (H, W))
+    top, left = random.integers(0, H - h + 1), random.integers(0, W - w + 1)
+    noise = random.integers(0, 256, 3) + random.normal(0, 30, (h, w, 3))
+    hidden = crop.copy()
+    hidden[top : top + h, left : left + w] = np.clip(np.rint(noise), 0, 255).astype(np.uint8)
+    return hidden

@@ -2,12 +2,13 @@
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from edgelm.errors import UsageError
 from edgelm.models.quant_conv import QuantConv2d
 from edgelm.models.recipes import Recipe
 
-__all__ = ["make_optimizer"]
+__all__ = ["make_optimizer", "quantize_gradients"]
 
 
 def make_optimizer(
@@ -36,3 +37,36 @@ def make_optimizer(
         return float(min(1.0, (step + 1) / steps) * 0.5 * (1 + np.cos(np.pi * min(step / total, 1.0))))
 
     return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, drops if recipe.schedule == "drops" else cosine)
+
+
+def quantize_gradients(model: nn.Module, optimizer: torch.optim.Optimizer, bits: int) -> None:
+    """Put the weight gradients of quantized layers, and their master weights, on a grid, as CU-Net's code does.
+
+    With sigma = 2^(1 - bits): clip(round(g / sigma) sigma, -1 + sigma, 1 - sigma) before each of the optimizer's steps,
+    and the same of the master weights after it; no stochastic rounding, no shift by the largest gradient, both of which
+    WAGE (Wu et al., 2018) has.
+
+    Raises:
+        UsageError: bits outside of 2..15.
+    """
+    if not 2 <= bits <= 15:
+        raise UsageError(f"gradients have 2..15 bits, got {bits}")
+    weights = [m.weight for m in model.modules() if isinstance(m, QuantConv2d)]
+
+    def before(*_: object) -> None:
+        for weight in weights:
+            if weight.grad is not None:
+                weight.grad.copy_(_on_grid(weight.grad, bits))
+
+    def after(*_: object) -> None:
+        with torch.no_grad():
+            for weight in weights:
+                weight.copy_(_on_grid(weight, bits))
+
+    optimizer.register_step_pre_hook(before)
+    optimizer.register_step_post_hook(after)
+
+
+def _on_grid(values: Tensor, bits: int) -> Tensor:
+    sigma = 2.0 ** (1 - bits)
+    return (torch.round(values / sigma) * sigma).clamp(-1 + sigma, 1 - sigma)

@@ -8,6 +8,7 @@ from torch import nn
 
 from edgelm.atomic import write_atomic
 from edgelm.errors import ModelFileError, UsageError
+from edgelm.models.average import Average
 
 __all__ = ["load_resume", "resume_path", "save_resume"]
 
@@ -24,6 +25,7 @@ def save_resume(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
+    average: Average | None = None,
 ) -> None:
     """Write the state after an epoch, whole or not at all; `fingerprint` names the run's options."""
     buffer = io.BytesIO()
@@ -33,6 +35,7 @@ def save_resume(
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
         "step": schedule.last_epoch,
+        "average": average.state() if average else None,
     }
     torch.save(state, buffer)
     write_atomic(resume_path(checkpoint), buffer.getvalue())
@@ -44,8 +47,9 @@ def load_resume(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
+    average: Average | None = None,
 ) -> int:
-    """Continue a run: fills model, optimizer and schedule, and returns the epochs done (0 where nothing is to resume).
+    """Continue a run: fills all of these, and returns the epochs done (0 where nothing is to resume).
 
     Raises:
         UsageError: the state belongs to a run with other options.
@@ -65,6 +69,8 @@ def load_resume(
     try:
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
+        if average is not None:
+            average.load(state["average"])
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise ModelFileError(damaged) from error
     schedule.last_epoch = step

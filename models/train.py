@@ -5,6 +5,7 @@ N = batch, K = landmarks, H, W = heatmap height and width.
 """
 
 import contextlib
+import copy
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,26 +17,25 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
-from edgelm.decode import to_map
 from edgelm.errors import EdgelmError, UsageError
 from edgelm.models.ahead import ahead
 from edgelm.models.augment import make_batch
+from edgelm.models.average import Average
 from edgelm.models.brc import set_recompute
 from edgelm.models.checkpoint import save_checkpoint
-from edgelm.models.coherence import coherent_loss, with_mirrored, with_mirrored_maps
 from edgelm.models.create import create
 from edgelm.models.data import Sample, sample_image
 from edgelm.models.datasets import open_data
 from edgelm.models.evaluate import evaluate
 from edgelm.models.faults import Bad, Fault, Faults
-from edgelm.models.losses import SCORES, gaussian_maps, get_loss
-from edgelm.models.optimizer import make_optimizer
-from edgelm.models.recipes import Recipe, get_recipe
+from edgelm.models.losses import SCORES
+from edgelm.models.objective import Objective
+from edgelm.models.optimizer import make_optimizer, quantize_gradients
+from edgelm.models.recipes import get_recipe
 from edgelm.models.resume import load_resume, resume_path, save_resume
-from edgelm.models.start import Teacher, initialize, load_teacher, soft_target
-from edgelm.schemes import flip_permutation
+from edgelm.models.start import initialize, load_teacher
 from edgelm.spec import ModelSpec
 
 __all__ = ["Progress", "TrainOptions", "train"]
@@ -63,6 +63,9 @@ class TrainOptions:
         teacher: checkpoint whose final maps are a second target; None for none.
         distill: weight of that target, of 1 for both.
         landmarks: of the network.
+        ema: decay of an average of the weights, see `edgelm.models.average`, which is what is kept; 0 for none.
+        occlusion: share of the samples that get a patch of noise.
+        gradient_bits: of binary layers' weights, see `edgelm.models.optimizer.quantize_gradients`; 0 for none.
         bad: whether the first sample that cannot be used is fatal, or all are left out.
     """
 
@@ -82,6 +85,9 @@ class TrainOptions:
     teacher: Path | None = None
     distill: float = 0.5
     landmarks: int = 68
+    ema: float = 0.0
+    occlusion: float = 0.0
+    gradient_bits: int = 0
     bad: Bad = "fail"
 
     def __post_init__(self) -> None:
@@ -158,6 +164,8 @@ def _read(folder: Path, spec: ModelSpec, faults: Faults) -> tuple[list[Sample], 
 
 def _train(options: TrainOptions, report: Callable[[Progress], None], told: Callable[[Sequence[Fault]], None]) -> Path:
     recipe = get_recipe(options.recipe)
+    if options.occlusion:
+        recipe = replace(recipe, augmentation=replace(recipe.augmentation, occlusion=options.occlusion))
     epochs = options.epochs or recipe.epochs
     entry, model, spec = create(
         options.name,
@@ -178,20 +186,25 @@ def _train(options: TrainOptions, report: Callable[[Progress], None], told: Call
     evaluate(model, spec, validation[:1])  # refuses a scheme without a metric before the hours
     told(faults.found)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
+    objective = Objective(recipe, spec, teacher, options.distill, options.bfloat16)
+    average = Average(model, options.ema) if options.ema else None
     optimizer, schedule = make_optimizer(model, recipe, epochs, -(-len(training) // options.batch))
+    if options.gradient_bits:
+        quantize_gradients(model, optimizer, options.gradient_bits)
     same = {k: str(v) for k, v in asdict(options).items() if k != "memory_efficient"}
     fingerprint = json.dumps({**same, "epochs": epochs}, sort_keys=True)
-    start = load_resume(options.output, fingerprint, model, optimizer, schedule)
+    start = load_resume(options.output, fingerprint, model, optimizer, schedule, average)
     if start == 0 and options.output.exists():
         raise UsageError(
             f"{options.output} is there already, of a run that has ended; name another file, or delete it first"
         )
     log = options.output.with_suffix(".log.jsonl")
     for epoch in range(start, epochs):
-        loss = _epoch(
-            model, teacher, spec, recipe, options, optimizer, schedule, training, images, (epoch, epochs), report
-        )
-        measured = evaluate(model, spec, validation)
+        place = epoch, epochs
+        loss = _epoch(model, objective, average, options, optimizer, schedule, training, images, place, report)
+        with average.applied() if average else contextlib.nullcontext():
+            measured = evaluate(model, spec, validation)
+            kept = copy.deepcopy(model)
         error = float(np.nanmean(measured.errors))
         with log.open("a") as file:
             file.write(json.dumps({"epoch": epoch + 1, "loss": loss, "val_nme": error, "time": time.time()}) + "\n")
@@ -202,10 +215,12 @@ def _train(options: TrainOptions, report: Callable[[Progress], None], told: Call
             "val_nme_percent": f"{error:.3f}",
             "val_nme_of": measured.unit,
             **({"init": options.init.name} if options.init else {}),
+            **({"ema": f"{options.ema:g}"} if options.ema else {}),
+            **({"gradient_bits": f"{options.gradient_bits}"} if options.gradient_bits else {}),
             **({"teacher": f"{options.teacher.name}, weight {options.distill:g}"} if options.teacher else {}),
         }
-        save_checkpoint(options.output, entry, model, spec, notes=notes)
-        save_resume(options.output, fingerprint, epoch + 1, model, optimizer, schedule)
+        save_checkpoint(options.output, entry, kept, spec, notes=notes)
+        save_resume(options.output, fingerprint, epoch + 1, model, optimizer, schedule, average)
         report(Progress(epoch + 1, epochs, 0, 0, loss, 0.0, error, measured.unit))
     resume_path(options.output).unlink(missing_ok=True)
     return options.output
@@ -213,9 +228,8 @@ def _train(options: TrainOptions, report: Callable[[Progress], None], told: Call
 
 def _epoch(
     model: nn.Module,
-    teacher: Teacher | None,
-    spec: ModelSpec,
-    recipe: Recipe,
+    objective: Objective,
+    average: Average | None,
     options: TrainOptions,
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
@@ -231,33 +245,13 @@ def _epoch(
 
     def load(batch: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         seeds = [[options.seed, epoch, int(i)] for i in batch]
-        return make_batch([images[i] for i in batch], [samples[i] for i in batch], spec, recipe.augmentation, seeds)
+        chosen = [images[i] for i in batch], [samples[i] for i in batch]
+        return make_batch(*chosen, objective.spec, objective.recipe.augmentation, seeds)
 
-    loss_of = get_loss(recipe.loss)
-    permutation = flip_permutation(spec.scheme)
     model.train()
     total, began = 0.0, time.monotonic()
     for step, (x, xy) in enumerate(ahead(load, batches)):
-        size = spec.heatmap_height, spec.heatmap_width
-        uv = torch.from_numpy(to_map(xy, spec).astype(np.float32))
-        target = gaussian_maps(uv, *size, recipe.sigma, recipe.window)
-        image = torch.from_numpy(x)
-        known = torch.from_numpy(np.isfinite(xy).all(axis=-1))[..., None, None]
-        if recipe.coherence:
-            image, target = with_mirrored(image), with_mirrored_maps(target, permutation)
-        image = image.to(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16, enabled=options.bfloat16):
-            outputs: list[Tensor] = model(image)
-        if not known.all():  # what is not annotated teaches nothing
-            outputs = [torch.where(known, output, target) for output in outputs]
-        loss = torch.stack([loss_of(output.float(), target) for output in outputs]).sum()
-        if teacher is not None:
-            soft = soft_target(recipe.loss, teacher(image))
-            taught = torch.stack([loss_of(output.float(), soft) for output in outputs]).sum()
-            loss = (1 - options.distill) * loss + options.distill * taught
-        if recipe.coherence:
-            apart = [coherent_loss(output.float(), permutation) for output in outputs]
-            loss = loss + recipe.coherence * torch.stack(apart).sum()
+        loss = objective(model, x, xy)
         value = float(loss.detach())
         if not np.isfinite(value):
             raise EdgelmError(
@@ -267,6 +261,8 @@ def _epoch(
         loss.backward()
         optimizer.step()
         schedule.step()
+        if average is not None:
+            average.update()
         total += value
         speed = (step + 1) * options.batch / (time.monotonic() - began)
         report(Progress(epoch + 1, epochs, step + 1, len(batches), total / (step + 1), speed))

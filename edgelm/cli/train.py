@@ -46,6 +46,11 @@ def train(
         Path | None, typer.Option(metavar="CHECKPOINT", help="Imitate the heatmaps of this network, too.")
     ] = None,
     distill: Annotated[float, typer.Option(help="Share of the teacher's maps in the loss.")] = 0.5,
+    ema: Annotated[float, typer.Option(min=0, help="Keep an average of the weights with this decay.")] = 0.0,
+    occlusion: Annotated[float, typer.Option(min=0, max=1, help="Share of samples that get a patch of noise.")] = 0.0,
+    gradient_bits: Annotated[
+        int, typer.Option(help="Of binary layers' weight gradients, 2 to 15, as in CU-Net's code; 0 for float.")
+    ] = 0,
     landmarks: Annotated[int, typer.Option(min=1, help="Landmarks to find.")] = 68,
     bad: Annotated[str, typer.Option(help="A sample that cannot be used: fail, or skip and count it.")] = "fail",
 ) -> None:
@@ -61,7 +66,8 @@ def train(
     options = TrainOptions(
         name, data, output, recipe=recipe, epochs=epochs, batch=batch, size=size, seed=seed, threads=threads,
         bfloat16=bfloat16, supervisions=supervisions, memory_efficient=memory_efficient, init=init, teacher=teacher,
-        distill=distill, landmarks=landmarks, bad="skip" if bad == "skip" else "fail",
+        distill=distill, landmarks=landmarks, ema=ema, occlusion=occlusion, gradient_bits=gradient_bits,
+        bad="skip" if bad == "skip" else "fail",
     )  # fmt: skip
     tell_alias(name)
     with _Reporter() as report:
