@@ -180,7 +180,7 @@ def test_damaged_resume_file(damage: str, killed: TrainOptions) -> None:
 
 
 def test_loss_that_is_not_finite(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "get_loss", lambda _: lambda output, __: output.sum() * float("nan"))
+    monkeypatch.setattr("edgelm.models.objective.get_loss", lambda _: lambda output, __: output.sum() * float("nan"))
     with pytest.raises(EdgelmError, match="loss is nan in epoch 1, step 1"):
         train(options(data, tmp_path))
     assert list(tmp_path.iterdir()) == []
