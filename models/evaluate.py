@@ -25,8 +25,9 @@ def network_runner(model: nn.Module) -> Run:
 
     def run(x: NDArray[np.float32]) -> NDArray[np.float32]:
         model.eval()
+        place = next((p.device for p in model.parameters()), torch.device("cpu"))
         with torch.no_grad():
-            heatmaps: NDArray[np.float32] = model(torch.from_numpy(x).permute(0, 3, 1, 2))[-1].numpy()
+            heatmaps: NDArray[np.float32] = model(torch.from_numpy(x).permute(0, 3, 1, 2).to(place))[-1].cpu().numpy()
         return heatmaps
 
     return run

@@ -31,6 +31,7 @@ class Objective:
         teacher: whose maps are a second target, None for none.
         distill: weight of that target, of 1 for both.
         bfloat16: whether the network computes in mixed precision.
+        device: where it lies.
     """
 
     recipe: Recipe
@@ -38,6 +39,7 @@ class Objective:
     teacher: Teacher | None = None
     distill: float = 0.5
     bfloat16: bool = False
+    device: str | torch.device = "cpu"
 
     def __call__(self, model: nn.Module, x: NDArray[np.float32], xy: NDArray[np.float32]) -> Tensor:
         """The loss, a scalar that depends on the model's parameters.
@@ -49,16 +51,16 @@ class Objective:
         """
         recipe, permutation = self.recipe, flip_permutation(self.spec.scheme)
         loss_of = get_loss(recipe.loss)
-        uv = torch.from_numpy(to_map(xy, self.spec).astype(np.float32))
+        uv = torch.from_numpy(to_map(xy, self.spec).astype(np.float32)).to(self.device)
         size = self.spec.heatmap_height, self.spec.heatmap_width
         target = gaussian_maps(uv, *size, recipe.sigma, recipe.window)
-        image = torch.from_numpy(x)
-        known = torch.from_numpy(np.isfinite(xy).all(axis=-1))[..., None, None]
+        image = torch.from_numpy(x).to(self.device)
+        known = torch.from_numpy(np.isfinite(xy).all(axis=-1)).to(self.device)[..., None, None]
         if recipe.coherence:
             image, target = with_mirrored(image), with_mirrored_maps(target, permutation)
             known = with_mirrored_maps(known, permutation)
         image = image.to(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
+        with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=self.bfloat16):
             outputs: list[Tensor] = model(image)
         outputs = [output.float() for output in outputs]
         if not known.all():

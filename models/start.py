@@ -53,7 +53,7 @@ def initialize(model: nn.Module, entry: Entry, path: Path) -> None:
     model.load_state_dict({name: given[name].to(own[name].dtype) for name in own})
 
 
-def load_teacher(path: Path, spec: ModelSpec) -> Teacher:
+def load_teacher(path: Path, spec: ModelSpec, device: torch.device) -> Teacher:
     """A network whose maps a run is to imitate.
 
     Raises:
@@ -69,7 +69,7 @@ def load_teacher(path: Path, spec: ModelSpec) -> Teacher:
     ):
         if theirs != ours:
             raise UsageError(f"the teacher {path} has {what} of its own, {theirs}; the network to train has {ours}")
-    model = source.model.eval().requires_grad_(False)
+    model = source.model.eval().requires_grad_(False).to(device)
 
     def teach(image: Tensor) -> Tensor:
         with torch.no_grad():

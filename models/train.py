@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -36,6 +35,7 @@ from edgelm.models.optimizer import make_optimizer, quantize_gradients
 from edgelm.models.recipes import get_recipe
 from edgelm.models.resume import load_resume, resume_path, save_resume
 from edgelm.models.start import initialize, load_teacher
+from edgelm.models.team import Team, find_device, join_team
 from edgelm.spec import ModelSpec
 
 __all__ = ["Progress", "TrainOptions", "train"]
@@ -66,6 +66,7 @@ class TrainOptions:
         ema: decay of an average of the weights, see `edgelm.models.average`, which is what is kept; 0 for none.
         occlusion: share of the samples that get a patch of noise.
         gradient_bits: of binary layers' weights, see `edgelm.models.optimizer.quantize_gradients`; 0 for none.
+        device: "cpu" or "cuda".
         bad: whether the first sample that cannot be used is fatal, or all are left out.
     """
 
@@ -88,6 +89,7 @@ class TrainOptions:
     ema: float = 0.0
     occlusion: float = 0.0
     gradient_bits: int = 0
+    device: str = "cpu"
     bad: Bad = "fail"
 
     def __post_init__(self) -> None:
@@ -131,8 +133,11 @@ def train(
         UsageError: unknown names, an unusable data folder, a resume file of other options, or an output that is there.
         EdgelmError: the loss is not finite.
     """
-    with _tuned(options.threads):
-        return _train(options, report, told)
+    device = find_device(options.device)
+    with _tuned(options.threads), join_team(device) as team:
+        if team.rank:
+            return _train(options, device, team, lambda _: None, lambda _: None)
+        return _train(options, device, team, report, told)
 
 
 @contextlib.contextmanager
@@ -162,7 +167,13 @@ def _read(folder: Path, spec: ModelSpec, faults: Faults) -> tuple[list[Sample], 
     return used, images
 
 
-def _train(options: TrainOptions, report: Callable[[Progress], None], told: Callable[[Sequence[Fault]], None]) -> Path:
+def _train(
+    options: TrainOptions,
+    device: torch.device,
+    team: Team,
+    report: Callable[[Progress], None],
+    told: Callable[[Sequence[Fault]], None],
+) -> Path:
     recipe = get_recipe(options.recipe)
     if options.occlusion:
         recipe = replace(recipe, augmentation=replace(recipe.augmentation, occlusion=options.occlusion))
@@ -179,14 +190,14 @@ def _train(options: TrainOptions, report: Callable[[Progress], None], told: Call
     spec = replace(spec, score=SCORES[recipe.loss])
     if options.init is not None:
         initialize(model, entry, options.init)
-    teacher = None if options.teacher is None else load_teacher(options.teacher, spec)
+    teacher = None if options.teacher is None else load_teacher(options.teacher, spec, device)
     faults = Faults(options.bad)
     training, images = _read(options.data / "train", spec, faults)
     validation, _ = _read(options.data / "val", spec, faults)
     evaluate(model, spec, validation[:1])  # refuses a scheme without a metric before the hours
     told(faults.found)
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
-    objective = Objective(recipe, spec, teacher, options.distill, options.bfloat16)
+    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
+    objective = Objective(recipe, spec, teacher, options.distill, options.bfloat16, device)
     average = Average(model, options.ema) if options.ema else None
     optimizer, schedule = make_optimizer(model, recipe, epochs, -(-len(training) // options.batch))
     if options.gradient_bits:
@@ -198,10 +209,15 @@ def _train(options: TrainOptions, report: Callable[[Progress], None], told: Call
         raise UsageError(
             f"{options.output} is there already, of a run that has ended; name another file, or delete it first"
         )
+    team.wait()  # before the first of them writes
+    network = team.wrapped(model)
     log = options.output.with_suffix(".log.jsonl")
     for epoch in range(start, epochs):
         place = epoch, epochs
-        loss = _epoch(model, objective, average, options, optimizer, schedule, training, images, place, report)
+        loss = _epoch(network, team, objective, average, options, optimizer, schedule, training, images, place, report)
+        if team.rank:
+            team.wait()
+            continue
         with average.applied() if average else contextlib.nullcontext():
             measured = evaluate(model, spec, validation)
             kept = copy.deepcopy(model)
@@ -222,12 +238,15 @@ def _train(options: TrainOptions, report: Callable[[Progress], None], told: Call
         save_checkpoint(options.output, entry, kept, spec, notes=notes)
         save_resume(options.output, fingerprint, epoch + 1, model, optimizer, schedule, average)
         report(Progress(epoch + 1, epochs, 0, 0, loss, 0.0, error, measured.unit))
-    resume_path(options.output).unlink(missing_ok=True)
+        team.wait()
+    if not team.rank:
+        resume_path(options.output).unlink(missing_ok=True)
     return options.output
 
 
 def _epoch(
     model: nn.Module,
+    team: Team,
     objective: Objective,
     average: Average | None,
     options: TrainOptions,
@@ -241,18 +260,19 @@ def _epoch(
     """One pass over the samples; the mean loss."""
     epoch, epochs = place
     order = np.random.default_rng([options.seed, epoch]).permutation(len(samples))
-    batches = [order[i : i + options.batch] for i in range(0, len(order), options.batch)]
+    batches = [team.share(order[i : i + options.batch]) for i in range(0, len(order), options.batch)]
 
-    def load(batch: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def load(part: tuple[NDArray[np.int64], float]) -> tuple[NDArray[np.float32], NDArray[np.float32], float]:
+        batch, weight = part
         seeds = [[options.seed, epoch, int(i)] for i in batch]
         chosen = [images[i] for i in batch], [samples[i] for i in batch]
-        return make_batch(*chosen, objective.spec, objective.recipe.augmentation, seeds)
+        return *make_batch(*chosen, objective.spec, objective.recipe.augmentation, seeds), weight
 
     model.train()
     total, began = 0.0, time.monotonic()
-    for step, (x, xy) in enumerate(ahead(load, batches)):
-        loss = objective(model, x, xy)
-        value = float(loss.detach())
+    for step, (x, xy, weight) in enumerate(ahead(load, batches)):
+        loss = weight * objective(model, x, xy)
+        value = team.mean(loss)
         if not np.isfinite(value):
             raise EdgelmError(
                 f"the loss is {value} in epoch {epoch + 1}, step {step + 1}; take a smaller learning rate"

@@ -21,6 +21,7 @@ from edgelm.models.registry import SCHEMES, Entry
 from edgelm.models.start import initialize, load_teacher, soft_target
 from edgelm.models.train import TrainOptions, train
 
+CPU = torch.device("cpu")
 ENTRIES = {f"probe{suffix}": Entry(f"probe{suffix}", PROBE, ProbeConfig(68), SCHEMES[suffix]) for suffix in SCHEMES}
 
 
@@ -81,11 +82,11 @@ def test_refuses_other_networks(twin: Path, tmp_path: Path) -> None:
         initialize(other.family.build(replace(other.config, classes=9), other.scheme), entry, twin)
     save_checkpoint(tmp_path / "a.pt", entry, model, replace(spec, input=replace(spec.input, height=128)))
     with pytest.raises(UsageError, match="has an input of its own"):
-        load_teacher(tmp_path / "a.pt", spec)
+        load_teacher(tmp_path / "a.pt", spec, CPU)
     five = Entry("probe", PROBE, ProbeConfig(5), SCHEMES[""])
     save_checkpoint(tmp_path / "b.pt", five, five.family.build(five.config, five.scheme), default_spec(five, 64))
     with pytest.raises(UsageError, match="has landmarks of its own"):
-        load_teacher(tmp_path / "b.pt", spec)
+        load_teacher(tmp_path / "b.pt", spec, CPU)
 
 
 def test_a_teacher_changes_what_is_learnt(data: Path, twin: Path, tmp_path: Path) -> None:
@@ -102,7 +103,7 @@ def test_a_teacher_changes_what_is_learnt(data: Path, twin: Path, tmp_path: Path
 
 def test_a_teacher_is_not_trained(twin: Path) -> None:
     spec = load_checkpoint(twin).spec
-    teach = load_teacher(twin, spec)
+    teach = load_teacher(twin, spec, CPU)
     maps = teach(torch.rand(2, 3, 64, 64))
     assert not maps.requires_grad
     assert maps.shape == (2, 68, 16, 16)

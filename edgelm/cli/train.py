@@ -51,6 +51,7 @@ def train(
     gradient_bits: Annotated[
         int, typer.Option(help="Of binary layers' weight gradients, 2 to 15, as in CU-Net's code; 0 for float.")
     ] = 0,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     landmarks: Annotated[int, typer.Option(min=1, help="Landmarks to find.")] = 68,
     bad: Annotated[str, typer.Option(help="A sample that cannot be used: fail, or skip and count it.")] = "fail",
 ) -> None:
@@ -67,6 +68,7 @@ def train(
         name, data, output, recipe=recipe, epochs=epochs, batch=batch, size=size, seed=seed, threads=threads,
         bfloat16=bfloat16, supervisions=supervisions, memory_efficient=memory_efficient, init=init, teacher=teacher,
         distill=distill, landmarks=landmarks, ema=ema, occlusion=occlusion, gradient_bits=gradient_bits,
+        device=device,
         bad="skip" if bad == "skip" else "fail",
     )  # fmt: skip
     tell_alias(name)
