@@ -63,7 +63,7 @@ def test_version_and_help(call: Call) -> None:
     import edgelm
 
     assert call("--version").stdout == f"edgelm {edgelm.__version__}\n"
-    commands = ("models", "new", "pack", "train", "eval", "export", "run", "selftest", "bench", "doctor")
+    commands = ("models", "new", "pack", "train", "curves", "eval", "export", "run", "selftest", "bench", "doctor")
     text = call("--help").stdout
     for command in commands:
         assert f"  {command} " in text

@@ -1,4 +1,4 @@
-"""`edgelm train`: a network from annotated photos. Needs torch."""
+"""`edgelm train`: a network from annotated photos; `edgelm curves`: how runs went. Need torch and matplotlib."""
 
 import sys
 import time
@@ -123,6 +123,22 @@ class _Reporter:
         self._spoke = time.monotonic()
 
 
+def curves(
+    logs: Annotated[list[Path], typer.Argument(help="Logs of training runs, NAME.log.jsonl.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The picture to write (.png).")],
+) -> None:
+    """Draw loss and validation error of training runs, one curve each."""
+    if output.suffix.lower() != ".png":
+        raise UsageError(f"expected a picture ending in .png, got {output}")
+    from edgelm.atomic import check_output, write_atomic
+    from edgelm.models.curves import curves_png, read_log
+
+    check_output(output)
+    write_atomic(output, curves_png([read_log(path) for path in logs]))
+    typer.echo(f"wrote {output}")
+
+
 def register(app: typer.Typer) -> None:
     """Add this file's commands to the application."""
     app.command()(train)
+    app.command()(curves)
