@@ -10,10 +10,11 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from edgelm.errors import EdgelmError, UsageError
 
-__all__ = ["atomic_path", "check_output", "write_atomic"]
+__all__ = ["atomic_path", "check_output", "kept_text", "write_atomic"]
 
 
 def check_output(path: str | os.PathLike[str]) -> Path:
@@ -64,3 +65,29 @@ def write_atomic(path: str | os.PathLike[str], data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+
+
+@contextmanager
+def kept_text(path: str | os.PathLike[str]) -> Iterator[TextIO]:
+    """A text file that comes bit by bit, such as a video's points: however the block ends, what was written is kept.
+
+    It is in its place after the block; where nothing was written there is none, and an older one stays.
+
+    Raises:
+        UsageError, EdgelmError: see `atomic_path`.
+    """
+    failed: BaseException | None = None
+    nothing = False
+    with atomic_path(path) as temporary:
+        with temporary.open("x", encoding="utf-8", newline="") as file:
+            try:
+                yield file
+            except BaseException as error:
+                failed = error
+            nothing = file.tell() == 0
+            file.flush()
+            os.fsync(file.fileno())
+        if nothing and failed is not None:
+            raise failed
+    if failed is not None:
+        raise failed

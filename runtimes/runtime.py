@@ -151,11 +151,17 @@ class Runtime:
         detector: Detector | None = None,
         options: "TrackOptions | None" = None,
         fps: float = 30.0,
+        flip_test: bool = False,
+        refinement: Refine = "rule",
     ) -> "Iterator[Tracked]":
-        """Follow persons through the frames of a video or camera, see `edgelm.runtimes.track.track`."""
+        """Follow persons through the frames of a video or camera, see `edgelm.runtimes.track.track`.
+
+        `flip_test` and `refinement` are those of a call.
+        """
         from edgelm.runtimes.track import track
 
-        return track(self, frames, detector=detector, options=options, fps=fps)
+        finder = Configured(self, flip_test=flip_test, refinement=refinement)
+        return track(finder, frames, detector=detector, options=options, fps=fps)
 
     def crop(self, image: Array, boxes: Array, *, rotation: Array | float = 0.0) -> tuple[Array, Array]:
         """The network's inputs for boxes (N, 4) of an image (H, W, 3) uint8 BGR, each turned by `rotation` degrees.
@@ -233,6 +239,18 @@ class Runtime:
         """The areas (N,) px^2 of crops, which is what HRNet's OKS counts as a person's."""
         areas: Array = self.spec.input.height * self.spec.input.width / np.linalg.det(matrices[:, :, :2])
         return areas
+
+
+class Configured:
+    """A runtime whose calls take these options where none are given: what follows persons knows nothing of them."""
+
+    def __init__(self, runtime: Runtime, *, flip_test: bool, refinement: Refine) -> None:
+        self.spec = runtime.spec
+        self._runtime, self._flip_test, self._refinement = runtime, flip_test, refinement
+
+    def __call__(self, image: Array, boxes: Any = None, *, detector: Any = None) -> Landmarks:
+        """As `Runtime`."""
+        return self._runtime(image, boxes, detector=detector, flip_test=self._flip_test, refinement=self._refinement)
 
 
 def _checked_rotation(rotation: Any, count: int) -> Array:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from edgelm.atomic import atomic_path, write_atomic
+from edgelm.atomic import atomic_path, kept_text, write_atomic
 from edgelm.errors import UsageError
 
 
@@ -60,3 +60,22 @@ def test_refuses_a_read_only_folder(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(UsageError, match="no permission"):
         write_atomic(tmp_path / "a", b"x")
+
+
+def test_text_is_kept_however_the_block_ends(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+
+    def interrupted(text: str) -> None:
+        with kept_text(path) as file:
+            file.write(text)
+            raise KeyError
+
+    for text, left in (("", "old"), ("one\n", "one\n")):
+        with pytest.raises(KeyError):
+            interrupted(text)
+        assert path.read_text() == left
+    with kept_text(path) as file:
+        file.write("two\n")
+    assert path.read_text() == "two\n"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]

@@ -136,6 +136,51 @@ def test_given_boxes_are_followed(call: Any, tmp_path: Path) -> None:
     assert lines[0]["landmarks"][0]["box"] == [75, 65, 165, 160]
 
 
+def test_points_into_files(call: Any, tmp_path: Path) -> None:
+    moving_portrait(tmp_path / "a.avi", 3, fps=10)
+    result = call("a.avi", "--save-json", "a.jsonl", "--save-csv", "a.csv", "--json")
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "a.jsonl").read_text() == result.stdout
+    head, *rows = (tmp_path / "a.csv").read_text().splitlines()
+    assert head.startswith("frame,time_s,")
+    assert len(rows) == 3 * 68
+    assert [row.split(",")[:2] for row in rows[::68]] == [["0", "0"], ["1", "0.1"], ["2", "0.2"]]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.avi", "a.csv", "a.jsonl"]
+
+
+def test_points_are_kept_where_a_frame_fails(call: Any, tmp_path: Path) -> None:
+    (tmp_path / "frames").mkdir()
+    for i in range(3):
+        cv2.imwrite(str(tmp_path / "frames" / f"{i}.png"), np.full((60, 80, 3), 90, np.uint8))
+    (tmp_path / "frames" / "3.png").write_bytes(b"damaged")
+    complains(call("frames", "--save-json", "a.jsonl"), 2, "3.png")
+    lines = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
+    assert [line["frame"] for line in lines] == [0, 1, 2]
+    complains(call("frames/3.png", "--save-json", "b.json"), 2, "3.png")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.jsonl", "frames"]
+
+
+@pytest.mark.parametrize("options", [{"flip_test": True}, {"refinement": "dark"}, {"refinement": "none"}])
+def test_options_of_a_photo_are_those_of_a_frame(tmp_path: Path, options: dict[str, Any]) -> None:
+    frames = frames_in(moving_portrait(tmp_path / "a.avi", 2))
+    with Runtime(MODELS[0]) as runtime:
+        (first, *_) = runtime.track(frames, options=TrackOptions(smooth=None), **options)
+        single = runtime(frames[0], first.landmarks.box, **options)
+        plain = runtime(frames[0], first.landmarks.box)
+    np.testing.assert_allclose(first.landmarks.xy, single.xy, atol=1e-4)
+    assert np.abs(first.landmarks.xy - plain.xy).max() > 1e-2
+
+
+def test_options_on_the_command_line(call: Any, tmp_path: Path) -> None:
+    moving_portrait(tmp_path / "a.avi", 1)
+    answers = [
+        json.loads(call("a.avi", "--json", *more).stdout)["landmarks"][0]["xy"]
+        for more in ((), ("--flip-test",), ("--refinement", "dark"))
+    ]
+    assert answers[0] != answers[1] != answers[2] != answers[0]
+    complains(call("a.avi", "--json", "--detector", "none.onnx"), 1, "none.onnx")
+
+
 def test_a_video_that_is_cut_off(call: Any, tmp_path: Path) -> None:
     path = moving_portrait(tmp_path / "a.avi", 8)
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])

@@ -52,11 +52,6 @@ def run(
 ) -> None:
     """Find the landmarks in a photo or video; without boxes, faces are looked for first."""
     if is_video(image):
-        if save_json is not None or save_csv is not None or flip_test or refinement != "rule" or detector != "haar":
-            raise UsageError(
-                "--save-json, --save-csv, --flip-test, --refinement and --detector are for photos; of a video --json "
-                "gives the points, a line for each frame"
-            )
         run_video(
             VideoRun(
                 model=model,
@@ -70,6 +65,11 @@ def run(
                 detect_every=detect_every,
                 smooth=smooth,
                 fps=fps,
+                detector=detector,
+                flip_test=flip_test,
+                refinement=cast("Refine", refinement),
+                save_json=save_json,
+                save_csv=save_csv,
             )
         )
         return

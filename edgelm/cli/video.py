@@ -14,10 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from edgelm.atomic import kept_text
+from edgelm.cli.detector import open_detector
 from edgelm.cli.output import human, progress
+from edgelm.cli.save import check_saves
 from edgelm.errors import UsageError
 
 if TYPE_CHECKING:
+    from edgelm.refine import Refine
     from edgelm.runtimes.track import Tracked
     from edgelm.video import VideoFile
 
@@ -44,6 +48,11 @@ class VideoRun:
     detect_every: int
     smooth: bool
     fps: float | None
+    detector: str = "haar"
+    flip_test: bool = False
+    refinement: "Refine" = "rule"
+    save_json: Path | None = None
+    save_csv: Path | None = None
 
 
 def is_video(source: Path) -> bool:
@@ -54,7 +63,8 @@ def is_video(source: Path) -> bool:
 def run_video(asked: VideoRun) -> None:
     """Follow the faces or persons; with --json one line of JSON for each frame, as soon as it is there.
 
-    However it ends, by the last frame, an error, Ctrl-C or SIGTERM, the file holds all frames up to there.
+    --save-json writes the same lines, --save-csv one for each point with its frame before it. However it ends, by the
+    last frame, an error, Ctrl-C or SIGTERM, every file holds all frames up to there.
     """
     # FFmpeg's own complaints about a damaged file; ours is one sentence.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
@@ -63,8 +73,11 @@ def run_video(asked: VideoRun) -> None:
     from edgelm.runtimes.track import TrackOptions
     from edgelm.video import VideoFile
 
-    if asked.output is None and not asked.as_json:
-        raise UsageError("say where the video goes with -o OUT.mp4, or ask for the points with --json")
+    if asked.output is None and asked.save_json is None and asked.save_csv is None and not asked.as_json:
+        raise UsageError(
+            "say where the video goes with -o OUT.mp4, or ask for the points with --json, --save-json or --save-csv"
+        )
+    check_saves(asked.output, asked.save_json, asked.save_csv)
     if asked.output is not None:
         VideoFile(asked.output, fps=1)  # complains before anything is loaded
         if asked.output.exists() and asked.source.exists() and asked.output.samefile(asked.source):
@@ -87,10 +100,20 @@ def run_video(asked: VideoRun) -> None:
         report = stack.enter_context(_Report(video))
         if video is not None:
             stack.enter_context(video)
-        detector = None if asked.boxes is None else _only_first(asked.boxes)
-        for result in runtime.track(frames, detector=detector, options=options):
+        texts = [
+            (stack.enter_context(kept_text(path)), lines)
+            for path, lines in ((asked.save_json, _line), (asked.save_csv, _rows))
+            if path is not None
+        ]
+        detector = open_detector(asked.detector)[0] if asked.boxes is None else _only_first(asked.boxes)
+        found = runtime.track(
+            frames, detector=detector, options=options, flip_test=asked.flip_test, refinement=asked.refinement
+        )
+        for result in found:
             if video is not None:
                 video.write(result.draw(), result.time)
+            for file, lines in texts:
+                file.write(lines(result, file.tell() == 0))
             if json_out is not None:
                 json_out.write(_line(result))
                 json_out.flush()
@@ -109,9 +132,14 @@ def _only_first(boxes: Any) -> Any:
     return lambda image: left.pop() if left else []
 
 
-def _line(result: "Tracked") -> str:
+def _line(result: "Tracked", first: bool = False) -> str:
     head = {"frame": result.index, "time_s": result.time, "detected": result.detected}
     return json.dumps(head | result.landmarks.to_dict(), separators=(",", ":"), allow_nan=False) + "\n"
+
+
+def _rows(result: "Tracked", first: bool) -> str:
+    head, *rows = result.landmarks.to_csv().splitlines()
+    return "".join([f"frame,time_s,{head}\n" * first, *(f"{result.index},{result.time:.6g},{row}\n" for row in rows)])
 
 
 @contextmanager
