@@ -96,14 +96,14 @@ def test_cli_asks_for_the_checkpoint() -> None:
 
 def test_against_a_float_twin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torch", reason="the float twin is exported with torch")
+    from nets import make, probe_entry
+
     from edgelm.bench.against import against
     from edgelm.export.pipeline import export
     from edgelm.models.checkpoint import save_checkpoint
-    from edgelm.models.create import create, randomize
 
-    entry, model, spec = create("cunet2-xnor", landmarks=5, size=64)
-    randomize(model, 64, 0)
-    save_checkpoint(tmp_path / "a.pt", entry, model, spec)
+    entry = probe_entry("xnor")
+    save_checkpoint(tmp_path / "a.pt", entry, *make(entry))
     export(tmp_path / "a.pt", "onnx", tmp_path / "a.onnx", verify=False)
     rivals = ["ort-fp32", "openvino-int8"]
     monkeypatch.setattr(convert, "find_spec", lambda name: None if name == "nncf" else find_spec(name))

@@ -1,4 +1,4 @@
-"""CU-Net-8 with binary weights as `edgelm new` makes it: both files are small, one bit a weight, and right."""
+"""CU-Net-4 with binary weights as `edgelm new` makes it: both files are small, one bit a weight, and right."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,11 +24,11 @@ SIZE = 64  # the weights are those of any input size
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The checkpoint; it is traced once for both targets, since that takes most of the time."""
-    path = tmp_path_factory.mktemp("cunet8") / "cunet8-bw.pt"
-    entry, model, spec = create("cunet8-bw", size=SIZE)
+    path = tmp_path_factory.mktemp("cunet4") / "cunet4-bw.pt"
+    entry, model, spec = create("cunet4-bw", size=SIZE)
     randomize(model, SIZE, 0)
     float_bytes = save_checkpoint(path, entry, model, spec)
-    assert save_checkpoint(path.with_name("packed.pt"), entry, model, spec, packed=True) * 24 < float_bytes
+    assert save_checkpoint(path.with_name("packed.pt"), entry, model, spec, packed=True) * 20 < float_bytes
     traced = ir.to_proto(capture(model, spec))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipeline, "capture", lambda *_: ir.from_proto(traced))
@@ -40,10 +40,10 @@ def test_small_and_right(target: str, checkpoint: Path) -> None:
     report = export(checkpoint, target)
     assert report.bytes * 15 <= report.float_bytes
     assert report.weight_bytes * 8 == report.weight_count, "one bit each: 1/32 of float32"
-    assert report.weight_count == 7_872_512
+    assert report.weight_count == 3_874_816
     assert report.layers is not None
     assert report.end_to_end is not None
-    assert report.layers.layers == 255 + 1
+    assert report.layers.layers == 127 + 1
     assert report.layers.worst < 1e-5
     assert report.end_to_end.passed
     assert report.end_to_end.near == report.end_to_end.decidable
