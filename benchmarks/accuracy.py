@@ -14,7 +14,7 @@ import json
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -146,12 +146,16 @@ def page(results: dict[str, Any]) -> str:
         max(abs(found["nme"][t] - found["nme"]["torch"]) for t in TARGETS) for found in results.values()
     )
     table = "\n".join([f"| {' | '.join(_COLUMNS)} |", f"|{'---|' * len(_COLUMNS)}", *lines(results)])
-    noise = f" Disturbed while timed, so that their ms are no more than a hint: {', '.join(noisy)}." if noisy else ""
+    noise = f"\nDisturbed while timed, so that their ms are no more than a hint: {', '.join(noisy)}." if noisy else ""
     return _PAGE.format(
         network=NETWORK, size=SIZE, table=table, cpus=cpus, faces=faces, noise=noise, spread=spread,
         first=ROWS[0].epochs, other=ROWS[1].epochs,
-        shares=f"{MEMORY_SHARE} for activations and {SIZE_SHARE} for weights",
+        memory=_said(MEMORY_SHARE), size_share=_said(SIZE_SHARE),
     )  # fmt: skip
+
+
+def _said(shares: Mapping[int, float]) -> str:
+    return ", ".join(f"{share:g} for {bits}" for bits, share in shares.items())
 
 
 _COLUMNS = (
@@ -176,8 +180,10 @@ nothing.
 {table}
 
 Exported files are made with the options that `edgelm export` takes by itself; their NME differs from torch's by
-{spread:.4f} points on average. Times are medians on one thread of {cpus}.{noise} The balance index is E^2 TM MS with
-the paper's rounded shares, {shares} bits.
+{spread:.4f} points on average. Times are medians on one thread of {cpus}.{noise}
+
+The balance index is E^2 TM MS with the paper's rounded shares of float32's memory and size: TM is {memory} bits of
+activations, MS is {size_share} bits of weights.
 The paper's row with 8-bit activations is BW with weight gradients of 8 bits, too.
 """
 
