@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from edgelm.errors import UsageError
 from edgelm.spec import Score
 
-__all__ = ["LOSSES", "SCORES", "gaussian_maps", "get_loss"]
+__all__ = ["LOSSES", "SCORES", "gaussian_maps", "get_loss", "terms"]
 
 
 def gaussian_maps(uv: Tensor, height: int, width: int, sigma: float, window: int | None = None) -> Tensor:
@@ -74,6 +74,11 @@ LOSSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {"mse": _mse, "softma
 
 SCORES: Mapping[str, Score] = {"mse": "max", "softmax": "softmax_near", "bce": "sigmoid_max"}
 """How a score is read off maps that were trained with a loss, see `edgelm.decode`."""
+
+
+def terms(name: str, target: Tensor) -> int:
+    """How many equal terms the named loss is the mean of: samples, or for softmax maps with a target (N, K, H, W)."""
+    return int((target.flatten(2).sum(-1) > 0).sum()) if name == "softmax" else len(target)
 
 
 def get_loss(name: str) -> Callable[[Tensor, Tensor], Tensor]:

@@ -9,7 +9,7 @@ import copy
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import cv2
@@ -28,10 +28,12 @@ from edgelm.models.create import create
 from edgelm.models.data import Sample, sample_image
 from edgelm.models.datasets import open_data
 from edgelm.models.evaluate import evaluate
-from edgelm.models.faults import Bad, Fault, Faults
+from edgelm.models.faults import Fault, Faults
+from edgelm.models.log import log_epoch, log_path
 from edgelm.models.losses import SCORES
 from edgelm.models.objective import Objective
 from edgelm.models.optimizer import make_optimizer, quantize_gradients
+from edgelm.models.options import Progress, TrainOptions, with_time_left
 from edgelm.models.recipes import get_recipe
 from edgelm.models.resume import load_resume, resume_path, save_resume
 from edgelm.models.start import initialize, load_teacher
@@ -39,79 +41,6 @@ from edgelm.models.team import Team, find_device, join_team
 from edgelm.spec import ModelSpec
 
 __all__ = ["Progress", "TrainOptions", "train"]
-
-
-@dataclass(frozen=True)
-class TrainOptions:
-    """What to train, on what, how long.
-
-    Attributes:
-        name: registered model name.
-        data: folder with `train/` and `val/` below it, in any format of `edgelm.models.datasets`.
-        output: checkpoint to write after each epoch (its `.resume` and `.log.jsonl` lie beside it).
-        recipe: a name of `edgelm.models.recipes`.
-        epochs: None takes the recipe's.
-        batch: samples per step.
-        size: side of the input in px.
-        seed: of weights, order and augmentation.
-        threads: of torch.
-        bfloat16: mixed precision; about 1.5 times faster on CPUs with AVX-512 BF16 or AMX, slower on others.
-        supervisions: heads of a network that has one for each U-Net, spread evenly; None for all.
-        memory_efficient: make normalised maps anew in the backward pass, see `edgelm.models.brc`: less memory, more
-            time, the same result, so that a run may go on with another choice.
-        init: checkpoint of the same network, quantized in any way, whose weights are the first; None for random ones.
-        teacher: checkpoint whose final maps are a second target; None for none.
-        distill: weight of that target, of 1 for both.
-        landmarks: of the network.
-        ema: decay of an average of the weights, see `edgelm.models.average`, which is what is kept; 0 for none.
-        occlusion: share of the samples that get a patch of noise.
-        gradient_bits: of binary layers' weights, see `edgelm.models.optimizer.quantize_gradients`; 0 for none.
-        device: "cpu" or "cuda".
-        bad: whether the first sample that cannot be used is fatal, or all are left out.
-    """
-
-    name: str
-    data: Path
-    output: Path
-    recipe: str = "cunet"
-    epochs: int | None = None
-    batch: int = 16
-    size: int = 256
-    seed: int = 0
-    threads: int = 1
-    bfloat16: bool = False
-    supervisions: int | None = None
-    memory_efficient: bool = False
-    init: Path | None = None
-    teacher: Path | None = None
-    distill: float = 0.5
-    landmarks: int = 68
-    ema: float = 0.0
-    occlusion: float = 0.0
-    gradient_bits: int = 0
-    device: str = "cpu"
-    bad: Bad = "fail"
-
-    def __post_init__(self) -> None:
-        if not 0 < self.distill <= 1:
-            raise UsageError(f"distill is above 0 and at most 1, got {self.distill}")
-        for field, value in (("epochs", self.epochs), ("batch", self.batch), ("threads", self.threads)):
-            if value is not None and value < 1:
-                raise UsageError(f"{field} is at least 1, got {value}")
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a training run is; `nme` (percent of `unit`) is set once per epoch, after validation."""
-
-    epoch: int
-    epochs: int
-    step: int
-    steps: int
-    loss: float
-    images_per_second: float
-    nme: float | None = None
-    unit: str = ""
 
 
 def train(
@@ -131,7 +60,7 @@ def train(
 
     Raises:
         UsageError: unknown names, an unusable data folder, a resume file of other options, or an output that is there.
-        EdgelmError: the loss is not finite.
+        EdgelmError: the loss is not finite, or the disk is full.
     """
     device = find_device(options.device)
     with _tuned(options.threads), join_team(device) as team:
@@ -197,13 +126,14 @@ def _train(
     evaluate(model, spec, validation[:1])  # refuses a scheme without a metric before the hours
     told(faults.found)
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
-    objective = Objective(recipe, spec, teacher, options.distill, options.bfloat16, device)
+    objective = Objective(recipe, spec, teacher, options.distill, options.bfloat16, device, team)
     average = Average(model, options.ema) if options.ema else None
     optimizer, schedule = make_optimizer(model, recipe, epochs, -(-len(training) // options.batch))
     if options.gradient_bits:
         quantize_gradients(model, optimizer, options.gradient_bits)
     same = {k: str(v) for k, v in asdict(options).items() if k != "memory_efficient"}
-    fingerprint = json.dumps({**same, "epochs": epochs}, sort_keys=True)
+    processes = {"processes": team.size} if team.size > 1 else {}
+    fingerprint = json.dumps({**same, "epochs": epochs, **processes}, sort_keys=True)
     start = load_resume(options.output, fingerprint, model, optimizer, schedule, average)
     if start == 0 and options.output.exists():
         raise UsageError(
@@ -211,7 +141,7 @@ def _train(
         )
     team.wait()  # before the first of them writes
     network = team.wrapped(model)
-    log = options.output.with_suffix(".log.jsonl")
+    report = with_time_left(report, start)
     for epoch in range(start, epochs):
         place = epoch, epochs
         loss = _epoch(network, team, objective, average, options, optimizer, schedule, training, images, place, report)
@@ -222,8 +152,8 @@ def _train(
             measured = evaluate(model, spec, validation)
             kept = copy.deepcopy(model)
         error = float(np.nanmean(measured.errors))
-        with log.open("a") as file:
-            file.write(json.dumps({"epoch": epoch + 1, "loss": loss, "val_nme": error, "time": time.time()}) + "\n")
+        row = {"epoch": epoch + 1, "loss": loss, "val_nme": error, "time": time.time()}
+        log_epoch(log_path(options.output), row, continued=epoch > 0)
         notes = {
             "recipe": recipe.name,
             "loss": recipe.loss,
@@ -235,8 +165,10 @@ def _train(
             **({"gradient_bits": f"{options.gradient_bits}"} if options.gradient_bits else {}),
             **({"teacher": f"{options.teacher.name}, weight {options.distill:g}"} if options.teacher else {}),
         }
+        # In this order: a checkpoint without a state beside it is that of a run that has ended.
+        if epoch + 1 < epochs:
+            save_resume(options.output, fingerprint, epoch + 1, model, optimizer, schedule, average)
         save_checkpoint(options.output, entry, kept, spec, notes=notes)
-        save_resume(options.output, fingerprint, epoch + 1, model, optimizer, schedule, average)
         report(Progress(epoch + 1, epochs, 0, 0, loss, 0.0, error, measured.unit))
         team.wait()
     if not team.rank:
@@ -262,16 +194,16 @@ def _epoch(
     order = np.random.default_rng([options.seed, epoch]).permutation(len(samples))
     batches = [team.share(order[i : i + options.batch]) for i in range(0, len(order), options.batch)]
 
-    def load(part: tuple[NDArray[np.int64], float]) -> tuple[NDArray[np.float32], NDArray[np.float32], float]:
-        batch, weight = part
+    def load(part: tuple[NDArray[np.int64], bool]) -> tuple[NDArray[np.float32], NDArray[np.float32], bool]:
+        batch, counts = part
         seeds = [[options.seed, epoch, int(i)] for i in batch]
         chosen = [images[i] for i in batch], [samples[i] for i in batch]
-        return *make_batch(*chosen, objective.spec, objective.recipe.augmentation, seeds), weight
+        return *make_batch(*chosen, objective.spec, objective.recipe.augmentation, seeds), counts
 
     model.train()
     total, began = 0.0, time.monotonic()
-    for step, (x, xy, weight) in enumerate(ahead(load, batches)):
-        loss = weight * objective(model, x, xy)
+    for step, (x, xy, counts) in enumerate(ahead(load, batches)):
+        loss = objective(model, x, xy, counts=counts)
         value = team.mean(loss)
         if not np.isfinite(value):
             raise EdgelmError(

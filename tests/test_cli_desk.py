@@ -107,3 +107,13 @@ def test_training_says_that_it_continues(capsys: pytest.CaptureFixture[str]) -> 
             for step in (1, 2):
                 report(Progress(first, 4, step, 2, 1.0, 10.0))
         assert capsys.readouterr().err.strip() == said
+
+
+def test_progress_says_the_time_left(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgelm.cli.train._QUIET_S", -1.0)
+    with _Reporter() as report:
+        for seconds in (None, 3.0, 20.0, 150.0, 3600 * 25 + 120.0):
+            report(Progress(1, 2, 3, 9, 0.5, 10.0, seconds_left=seconds))
+    lines = capsys.readouterr().err.splitlines()
+    assert ["left" in line for line in lines] == [False, False, True, True, True]
+    assert ["1 min left" in lines[2], "2 min left" in lines[3], "25 h 02 min left" in lines[4]] == [True] * 3

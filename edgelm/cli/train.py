@@ -1,5 +1,6 @@
 """`edgelm train`: a network from annotated photos; `edgelm curves`: how runs went. Need torch and matplotlib."""
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -71,6 +72,9 @@ def train(
         device=device,
         bad="skip" if bad == "skip" else "fail",
     )  # fmt: skip
+    if os.environ.get("RANK", "0") != "0":  # of the processes of torchrun, the first one speaks for all
+        run_training(options)
+        return
     tell_alias(name)
     with _Reporter() as report:
         run_training(options, report, report.left_out)
@@ -82,10 +86,10 @@ class _Reporter:
 
     def __init__(self) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
         from rich.progress import Progress as Bar
 
-        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
         self._console = Console(stderr=True, highlight=False)
         self._bar = Bar(*columns, console=self._console, disable=not sys.stderr.isatty(), transient=True)
         self._task = self._bar.add_task("reading the photos", total=None)
@@ -107,6 +111,7 @@ class _Reporter:
             self._say(f"epoch {at.epoch}/{at.epochs}  loss {at.loss:.5f}  val NME {at.nme:.2f} {at.unit}")
             return
         text = f"epoch {at.epoch}/{at.epochs}  loss {at.loss:.5f}  {at.images_per_second:.1f} photos/s"
+        text += _left(at.seconds_left)
         self._bar.update(self._task, description=text, completed=at.step, total=at.steps)
         if self._bar.disable and time.monotonic() - self._spoke > _QUIET_S:
             self._say(f"{text}  step {at.step}/{at.steps}")
@@ -121,6 +126,14 @@ class _Reporter:
     def _say(self, line: str) -> None:
         self._console.print(line, soft_wrap=True)
         self._spoke = time.monotonic()
+
+
+def _left(seconds: float | None) -> str:
+    """The time that the whole run will take, in words; nothing where it is about over."""
+    if seconds is None or seconds < 6:
+        return ""
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"  {hours} h {minutes:02d} min left" if hours else f"  {max(minutes, 1)} min left"
 
 
 def curves(
