@@ -98,12 +98,8 @@ def _after_training(
     else:
         _count_in_levels(model, graph, exact, spec, images, _LEVELS[target])
     Clean()(graph)
-    made = "Cast" if options.weights == "fp16" else "DequantizeLinear"
-    layers = sum(
-        node.op_type in ("Conv", "ConvTranspose") and (way := node.inputs[1].producer()) is not None
-        and way.op_type == made
-        for node in graph.graph if node.op_type in ("Conv", "ConvTranspose") and node.inputs[1] is not None
-    )  # fmt: skip
+    weights = [n.inputs[1] for n in graph.graph if n.op_type in ("Conv", "ConvTranspose")]
+    layers = sum(value is not None and value.producer() is not None for value in weights)  # of stored, smaller ones
     return Fewer(Interpreted(graph), layers)
 
 

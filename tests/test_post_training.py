@@ -128,5 +128,6 @@ def test_command_line(checkpoint: Path, photos: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, [*line, "--weights", "int8", "--calibrate", str(photos)])
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["options"]["weights"] == "int8"
+    assert "in the file 8 bits" in CliRunner().invoke(app, ["info", str(output)]).output
     refused = CliRunner().invoke(app, [*line, "--weights", "int8"])
     assert refused.exit_code == 2

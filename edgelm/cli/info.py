@@ -59,9 +59,10 @@ def _description(spec: ModelSpec) -> list[tuple[str, str]]:
     activations = {1: "sign", 32: "float"}.get(spec.activation_bits, f"{spec.activation_bits} bits")
     plain = given.mean == (0.0, 0.0, 0.0) and given.std == (1.0, 1.0, 1.0)
     pixels = "0..1" if plain else f"mean {given.mean}, std {given.std}"
+    after = {"fp16": ", in the file float16", "int8": ", in the file 8 bits as its maps"}.get(spec.options.weights, "")
     lines = [
         ("model", f"{spec.name}: {spec.task}, {len(spec.scheme.names)} landmarks ({spec.scheme.name})"),
-        ("quantized", f"weights {spec.weights}, activations {activations}"),
+        ("quantized", f"weights {spec.weights}, activations {activations}{after}"),
         ("input", f"{given.width}x{given.height} px, {given.channels}, {pixels}"),
         ("crop", f"{spec.crop.preset}, box x {spec.crop.factor:g}"),
         ("heatmaps", f"{spec.heatmap_width}x{spec.heatmap_height}, decode {spec.decode}, score {spec.score}"),
