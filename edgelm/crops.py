@@ -21,7 +21,7 @@ def register_crop(crop: CropSpec) -> CropSpec:
         UsageError: the name is taken.
     """
     if crop.preset in _CROPS:
-        raise UsageError(f"crop preset {crop.preset!r} exists already; choose another name")
+        raise UsageError(f"crop.preset {crop.preset!r} exists already; choose another name")
     _CROPS[crop.preset] = crop
     return crop
 
@@ -33,7 +33,7 @@ def get_crop(name: str) -> CropSpec:
         UsageError: no preset has that name.
     """
     if name not in _CROPS:
-        raise UsageError(f"unknown crop preset {name!r}; known are {', '.join(_CROPS)}")
+        raise UsageError(f"unknown crop.preset {name!r}; known are {', '.join(_CROPS)}")
     return _CROPS[name]
 
 

@@ -20,7 +20,20 @@ from edgelm.errors import UsageError
 from edgelm.opencv import import_cv2
 from edgelm.spec import CropSpec, Decode, InputSpec
 
-__all__ = ["Layout", "apply", "crop_matrix", "empty_batch", "first_pixel", "invert", "normalize", "warp"]
+__all__ = [
+    *(
+        "Layout",
+        "apply",
+        "crop_matrix",
+        "drawing",
+        "empty_batch",
+        "first_pixel",
+        "invert",
+        "levels",
+        "normalize",
+        "warp",
+    ),
+]
 
 Array = npt.NDArray[Any]
 Layout = Literal["NCHW", "NHWC"]
@@ -72,6 +85,19 @@ def apply(matrix: Array, xy: Array) -> Array:
     return np.asarray(xy, np.float64) @ np.swapaxes(matrix[..., :2], -1, -2) + matrix[..., None, :, 2]
 
 
+def drawing(matrix: Array, first_pixel: float) -> tuple[int, Array]:
+    """How `warp` draws a crop: at which multiple of its size, 1 to 8, and the matrix (2, 3) float64 between centres.
+
+    Args:
+        matrix: (2, 3) from image px to crop coordinates.
+        first_pixel: crop coordinate of the middle of crop pixel 0.
+    """
+    scale = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
+    times = int(min(max(1 / scale + 1e-6, 1), _MAX_SUPERSAMPLE))
+    # OpenCV counts pixel centres on both sides; crop pixel j covers [j, j + 1) + first_pixel - 0.5.
+    return times, times * (matrix + np.array([[0, 0, 0.5 - first_pixel]] * 2)) - np.array([[0, 0, 0.5]] * 2)
+
+
 def warp(
     image: Array, matrix: Array, height: int, width: int, *, first_pixel: float = 0.5, out: Array | None = None
 ) -> Array:
@@ -94,10 +120,7 @@ def warp(
     cv2 = import_cv2()
 
     _check_room(out, (height, width, *image.shape[2:]), np.uint8)
-    scale = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
-    times = int(min(max(1 / scale + 1e-6, 1), _MAX_SUPERSAMPLE))
-    # warpAffine counts pixel centres on both sides; crop pixel j covers [j, j + 1) + first_pixel - 0.5.
-    drawn = times * (matrix + np.array([[0, 0, 0.5 - first_pixel]] * 2)) - np.array([[0, 0, 0.5]] * 2)
+    times, drawn = drawing(matrix, first_pixel)
     size = (times * width, times * height)
     flags = {"flags": cv2.INTER_LINEAR, "borderMode": cv2.BORDER_CONSTANT}
     if times == 1:
@@ -118,6 +141,12 @@ def empty_batch(count: int, spec: InputSpec, layout: Layout) -> Array:
     return np.empty((count, 3, spec.height, spec.width), np.float32).transpose(0, 2, 3, 1)
 
 
+def levels(spec: InputSpec) -> Array:
+    """What each byte of each of the network's channels becomes: (256, 3) float32."""
+    values: Array = (np.arange(256)[:, None] / 255 - np.array(spec.mean)) / np.array(spec.std)
+    return values.astype(np.float32)
+
+
 def normalize(crop: Array, spec: InputSpec, *, out: Array | None = None) -> Array:
     """Crops (..., H, W, 3) uint8 BGR -> (..., H, W, 3) float32, channels in the network's order.
 
@@ -134,8 +163,7 @@ def normalize(crop: Array, spec: InputSpec, *, out: Array | None = None) -> Arra
     if crop.size == 0:
         return np.zeros(crop.shape, np.float32)
     _check_room(out, crop.shape, np.float32)
-    # A table is exact, and fast.
-    table = ((np.arange(256)[:, None] / 255 - np.array(spec.mean)) / np.array(spec.std)).astype(np.float32)
+    table = levels(spec)
     if out is not None and not out.flags.c_contiguous:
         planes = cv2.split(crop)
         for c, plane in enumerate(planes[::-1] if spec.channels == "RGB" else planes):

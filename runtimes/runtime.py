@@ -8,7 +8,7 @@ N = boxes, K = landmarks, H, W = the network's input size, h, w = a heatmap's si
 import os
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -25,8 +25,10 @@ from edgelm.nms import suppress
 from edgelm.refine import Refine
 from edgelm.roi import turned_boxes
 from edgelm.runtimes.base import Session, check_threads
+from edgelm.runtimes.cropping import cut_crops
 from edgelm.runtimes.decoding import decode_maps
 from edgelm.runtimes.detections import Detector, detect
+from edgelm.runtimes.native.crops import native_crop
 from edgelm.runtimes.opencv_threads import opencv_threads
 from edgelm.spec import ModelSpec
 from edgelm.testvector import SelftestReport, replay
@@ -114,7 +116,7 @@ class Runtime:
         begin = time.perf_counter()
         times = dict.fromkeys(_STAGES, 0.0)
         sure = None
-        with opencv_threads(self.threads):
+        with opencv_threads(self.threads) if self._needs_opencv(boxes) else nullcontext():
             image = as_bgr8(image)
             size = (image.shape[0], image.shape[1])
             if isinstance(boxes, Landmarks):
@@ -172,13 +174,7 @@ class Runtime:
         """
         size = self.spec.input
         matrices = geometry.crop_matrix(boxes, self.spec.crop, size.height, size.width, rotation)
-        x = geometry.empty_batch(len(matrices), size, self.session.layout)
-        pixels = np.empty((size.height, size.width, 3), np.uint8)
-        first_pixel = geometry.first_pixel(self.spec.decode)
-        for room, matrix in zip(x, matrices, strict=True):
-            geometry.warp(image, matrix, size.height, size.width, first_pixel=first_pixel, out=pixels)
-            geometry.normalize(pixels, size, out=room)
-        return x, matrices
+        return cut_crops(image, matrices, self.spec, self.session.layout), matrices
 
     def infer(self, x: Array, *, flip_test: bool = False) -> Array:
         """Run the network on (N, H, W, 3) float32 -> heatmaps (N, K, h, w) float32.
@@ -213,6 +209,10 @@ class Runtime:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _needs_opencv(self, boxes: Any) -> bool:
+        """Detectors may use it, too, so that its threads are bounded before they do."""
+        return boxes is None or self.spec.decode == "resize_argmax" or native_crop() is None
 
     def _detect(self, image: Array, detector: Detector | None) -> tuple[Array, Array | None]:
         if detector is None:

@@ -63,7 +63,7 @@ def test_exports_the_abi_alone() -> None:
     symbols = output(tool("nm"), "-D", "--defined-only", str(library_path())).split("\n")
     names = {line.split()[-1].split("@")[0] for line in symbols if line}
     assert {"edgelm_graph_create", "edgelm_graph_run", "edgelm_kernels", "RegisterCustomOps"} <= names
-    known = re.compile(r"edgelm_(deform|graph|heatmap|kernels|version)|RegisterCustomOps$|tflite_plugin_")
+    known = re.compile(r"edgelm_(crop|deform|graph|heatmap|kernels|version)|RegisterCustomOps$|tflite_plugin_")
     assert [name for name in names if not known.match(name)] == []
 
 

@@ -166,6 +166,14 @@ typedef enum edgelm_score {
 EDGELM_API void edgelm_heatmap_peaks(const float* maps, size_t count, int32_t height, int32_t width, int32_t first,
                                      float half, edgelm_score rule, float* uv, float* score);
 
+/* A crop of an image (height, width, 3) uint8 as edgelm/geometry.py draws and normalizes it: `matrix` (2, 3) from the
+ * image's pixel centres to those of the crop drawn `times` (1 to 8) as large. A byte v of the image's channel c becomes
+ * table[256 * c + v] at out[(row * out_width + column) * pixel + place[c]]. 0, or -1 for sizes that cannot be.
+ * Allocates nothing. */
+EDGELM_API int edgelm_crop(const uint8_t* image, int32_t height, int32_t width, const double matrix[6], int32_t times,
+                           const float* table, const int32_t place[3], int32_t pixel, int32_t out_height,
+                           int32_t out_width, float* out);
+
 /* One line of the kernel table. */
 typedef struct edgelm_kernel_info {
   const char* kind;

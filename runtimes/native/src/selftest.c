@@ -1,8 +1,8 @@
 /* Every able kernel of the table against the scalar one of its kind, over random shapes, layouts and operands, alone
- * and on several threads; then graphs on every able instruction set (selftest_graph.c). Prints "kind isa ok" and a
- * checksum of the scalar results for each and exits with 1 at the first difference. The checksums of a kind are the
- * same on every machine, so that the scalar kernels of one can be held against another's. Needs the library alone: it
- * runs on a bare device or an emulator. Usage: edgelm_selftest [rounds] */
+ * and on several threads; then graphs on every able instruction set (selftest_graph.c), and crops (selftest_crop.c).
+ * Prints "kind isa ok" and a checksum of the scalar results for each and exits with 1 at the first difference. The
+ * checksums of a kind are the same on every machine, so that the scalar kernels of one can be held against another's.
+ * Needs the library alone: it runs on a bare device or an emulator. Usage: edgelm_selftest [rounds] */
 #define _GNU_SOURCE
 #include "selftest.h"
 
@@ -279,5 +279,5 @@ int main(int argc, char** argv) {
       return 1;
     }
   }
-  return 0;
+  return test_crops(rounds);
 }

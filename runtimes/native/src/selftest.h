@@ -30,4 +30,7 @@ uint32_t checksum(uint32_t hash, const float* values, size_t count);
 /* selftest_graph.c: convolutions that feed another, on an instruction set's steps between them; 0 or 1. */
 int test_graphs(const char* isa, int rounds);
 
+/* selftest_crop.c: crops against their definition; 0 or 1. */
+int test_crops(int rounds);
+
 #endif
