@@ -63,7 +63,8 @@ def test_every_kind_of_file_measures_the_same(suffix: str, onnx: Path) -> None:
         pytest.importorskip("torch", reason="a checkpoint needs torch")
     if suffix == ".tflite":
         pytest.importorskip("ai_edge_litert", reason="runs a .tflite file")
-    (model,) = (p for p in [*zoo.checkpoints(), *zoo.bundled()] if p.suffix == suffix)
+    stem = zoo.bundled()[0].stem
+    (model,) = (p for p in [*zoo.checkpoints(), *zoo.bundled()] if p.name == stem + suffix)
     report = json.loads(run(model, FACES, "--json", "--limit", COUNT))
     with Runtime(onnx) as runtime:  # the slow twin: one photo after the other, as a user runs them
         samples = load_folder(FACES, 68)[:COUNT]

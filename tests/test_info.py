@@ -29,7 +29,7 @@ def test_bundled_files(path: Path) -> None:
         ("7x7", 32): 1, ("1x1", 1): 45, ("3x3", 1): 18, ("1x1", 32): 1,
     }  # fmt: skip
     packed = [layer for layer in info.layers if layer.weight_bits == 1]
-    assert sum(layer.weights for layer in packed) == 1_212_416 + 663_552
+    assert sum(layer.weights for layer in packed) == (1_212_416 + 663_552) // 4  # half as many channels
     assert sum(layer.bytes for layer in packed) * 8 == sum(layer.weights for layer in packed)
     assert all(layer.act_bits == 32 for layer in info.layers)
 
@@ -41,7 +41,7 @@ def test_command(path: Path) -> None:
     assert "300w68" in shown.output
     assert shown.output.count("edgelm.QuantGraph") >= 65
     told = json.loads(CliRunner().invoke(app, ["info", str(path), "--json"]).output)
-    assert told["spec"]["name"] == "cunet2-bwa"
+    assert told["spec"]["name"] == "cunet2-m64n16-bwa"
     assert len(told["layers"]) == 65
 
 

@@ -82,6 +82,7 @@ def self_test_agrees(folder: Path, *options: str) -> None:
         if found := re.fullmatch(r"(\w+) (\w+) ok (\w{8})", line):
             checksums[found[1]].add(found[3])
     assert {kind: len(values) for kind, values in checksums.items() if kind in KINDS} == dict.fromkeys(KINDS, 1)
+    assert "crop" in checksums
 
 
 def test_self_test_passes_under_sanitizers(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The bundled model: small, self-consistent on both engines, and right on real faces."""
+"""The models that edgelm carries: small, self-consistent on both engines, and right on real faces."""
 
 from pathlib import Path
 
@@ -22,17 +22,22 @@ PORTRAIT = {
     54: (246, 141),
 }
 PORTRAIT_PX = 4.5  # 7 % of the distance of her outer eye corners; a px of it is the reader's
+NME_LIMIT = {"face68-cunet2-m64n16-bwa": 5.5, "face68-cunet2-bwa": 4.0}  # percent, of unseen faces
 
 
-@pytest.fixture(scope="module", params=zoo.bundled(), ids=lambda p: p.name)
+@pytest.fixture(scope="module", params=zoo.bundled() + zoo.large(), ids=lambda p: p.name)
 def runtime(request: pytest.FixtureRequest) -> Runtime:
     return Runtime(request.param)
 
 
-def test_there_is_a_model_of_each_kind_well_below_a_megabyte() -> None:
-    files = [*zoo.checkpoints(), *zoo.bundled()]
-    assert {p.suffix for p in files} == {".pt", ".onnx", ".tflite"}
-    assert all(p.stat().st_size < 600_000 for p in files)
+def test_every_model_has_a_file_of_each_kind_well_below_a_megabyte() -> None:
+    bundled, large, checkpoints = zoo.bundled(), zoo.large(), zoo.checkpoints()
+    assert [p.suffix for p in bundled] == [".onnx", ".tflite"]
+    assert {p.suffix for p in large} in (set(), {".onnx", ".tflite"})
+    assert {p.stem for p in checkpoints} in (set(), {p.stem for p in bundled + large})
+    assert bool(large) == bool(checkpoints), "both are in the source tree, and in no wheel"
+    assert all(p.stat().st_size < 200_000 for p in bundled)
+    assert all(p.stat().st_size < 600_000 for p in large + checkpoints)
 
 
 def test_selftest(runtime: Runtime) -> None:
@@ -46,7 +51,10 @@ def test_files_hold_the_weights_of_the_checkpoint(runtime: Runtime) -> None:
     from edgelm.export.pipeline import weights_sha256
     from edgelm.models.checkpoint import load_checkpoint
 
-    (checkpoint,) = zoo.checkpoints()
+    checkpoints = [path for path in zoo.checkpoints() if path.stem == runtime.session.path.stem]
+    if not checkpoints:
+        pytest.skip("wheels carry no checkpoint")
+    (checkpoint,) = checkpoints
     assert runtime.spec.weights_sha256 == weights_sha256(load_checkpoint(checkpoint).model)
 
 
@@ -64,5 +72,5 @@ def test_error_on_unseen_faces(runtime: Runtime) -> None:
     samples = load_folder(FACES, 68)
     found = np.concatenate([runtime(read_image(s.path), s.box[None]).xy for s in samples])
     errors = nme(found, np.stack([s.xy for s in samples]), runtime.spec.scheme.name)
-    assert errors.mean() < 4.5
+    assert errors.mean() < NME_LIMIT[runtime.session.path.stem]
     assert (errors < 10).mean() > 0.97

@@ -10,7 +10,8 @@ What may differ elsewhere, and why:
   own. HEAD holds their heatmaps to the rounding of that one sum, which an error in an earlier layer would exceed.
 - The others, among them the bundled one, begin with such sums, too. Where one is next to a quantizer's step, a sign
   turns, and from there on pixels of a heatmap: HEATMAP for values, TURNED for the share that may be farther away.
-- Points are those of clear peaks (`edgelm.decode.decidable`): POINT. In a photo OpenCV's pixels differ, too: PHOTO.
+- Points are those of clear peaks (`edgelm.decode.decidable`): POINT. Points in the photo hold near ties, too: PHOTO,
+  as a median. Its JPEG is unpacked by each machine's own OpenCV, and its crop has the same bits then.
 """
 
 import json

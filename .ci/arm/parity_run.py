@@ -22,7 +22,7 @@ HEAD = 4e-6  # of networks of whole numbers: distance of a heatmap value, as a s
 HEATMAP = 1e-4  # of networks that hold floats: typical distance of a value, as a share of the largest one
 TURNED = 0.02  # share of the values that may be farther away than that, where a sign turned
 POINT = 0.01  # crop px, of points that are no near ties
-PHOTO = 0.5  # crop px, median: pixels of a crop differ between versions of OpenCV
+PHOTO = 0.5  # crop px, median: versions of OpenCV unpack the photo differently, by a level or two
 
 
 def points(heatmaps: NDArray[np.float32], spec: ModelSpec) -> NDArray[np.float64]:

@@ -29,7 +29,7 @@ class Network:
         precisions: of networks.PRECISIONS.
         targets: of the export.
         windows: inferences that are counted and compared; 1 where an emulated one takes minutes.
-        bundled: a file of edgelm/zoo of this very network, without its suffix.
+        bundled: a file of edgelm/zoo/large of this very network, without its suffix.
     """
 
     name: str
@@ -86,7 +86,7 @@ def network_files(room: Room, network: Network) -> Iterator[File]:
             yield File(f"{precision} {target}", path, False)
     if network.bundled:
         for target in network.targets:
-            yield File(f"W1A32 (bundled) {target}", ROOT / "edgelm" / "zoo" / f"{network.bundled}.{target}", False)
+            yield File(f"W1A32 (bundled) {target}", ROOT / "edgelm/zoo/large" / f"{network.bundled}.{target}", False)
     for rival in RIVALS:
         path = folder / f"{rival}.{'onnx' if rival.startswith('ort') else 'tflite'}"
         if not path.exists():

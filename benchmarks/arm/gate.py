@@ -47,7 +47,7 @@ def measure(room: Room, library: Path) -> dict[str, int]:
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         for name, cpu in NETWORKS.items():
-            bundled = ROOT / "edgelm" / "zoo" / name
+            bundled = ROOT / "edgelm" / "zoo" / "large" / name
             path = bundled if bundled.exists() else xnor(Path(folder))
             warm = WARM if path.suffix == ".onnx" else 1
             # One window: what varies from run to run is outside the library.

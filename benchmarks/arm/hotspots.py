@@ -1,6 +1,6 @@
 """Where the instructions and the estimated cycles of an inference on an emulated Raspberry Pi go.
 
-    python benchmarks/arm/hotspots.py edgelm/zoo/face68-cunet2-bwa.tflite --cpu a72 --blocks 5
+    python benchmarks/arm/hotspots.py edgelm/zoo/large/face68-cunet2-bwa.tflite --cpu a72 --blocks 5
     python benchmarks/arm/hotspots.py "W1A8:3x3 128->32 64x64" --cpu a76
 
 Takes a model file of ours, with --plain any that its engine runs alone, or a layer of edgelm/bench/shapes.py.
