@@ -28,7 +28,7 @@ from edgelm.bench.interleave import interleave, pin
 from edgelm.export.pipeline import export
 from edgelm.models.balance import MEMORY_SHARE, SIZE_SHARE, balance_index
 from edgelm.models.checkpoint import checkpoint_bytes, load_checkpoint
-from edgelm.models.data import load_folder
+from edgelm.models.datasets import open_data
 from edgelm.models.localize import localize
 from edgelm.models.metrics import nme
 from edgelm.models.registry import resolve
@@ -99,7 +99,7 @@ def figures(row: Row, data: Path) -> dict[str, Any]:
     """All that the table says of a row."""
     source = RUNS / f"{row.name}.pt"
     loaded = load_checkpoint(source)
-    samples = load_folder(data / "val", len(loaded.spec.scheme.names))
+    _, samples = open_data(data / "val", loaded.spec.scheme, "pts")
     found: dict[str, Any] = {"notes": dict(loaded.notes), "nme": {}, "bytes": {}, "ms": {}}
     with tempfile.TemporaryDirectory() as folder:
         files = {"torch": source, **{target: Path(folder) / f"a.{target}" for target in TARGETS}}
