@@ -20,7 +20,7 @@ from edgelm.atomic import atomic_path, check_output
 from edgelm.errors import UsageError, VerificationError
 from edgelm.export.capture import capture, simplify
 from edgelm.export.fastest import choose_engine_layers
-from edgelm.export.fewer_bits import fewer_bits
+from edgelm.export.fewer_bits import Wanted, fewer_bits
 from edgelm.export.layerwise import LayerCheck, compare_layers
 from edgelm.export.levels import compare_levels, turning
 from edgelm.export.nodes import is_ours, is_quant_conv
@@ -178,7 +178,7 @@ def export(
     weight_bytes, weight_count = packed(ours)
     ratio = 4 * weight_count / weight_bytes if weight_bytes else 1.0
     done("pack", f"{weight_count:,} weights in {weight_bytes:,} bytes, 1/{ratio:.4g} of float32", weight_bytes)
-    fewer = fewer_bits(model, graph, options, source.spec, images, target)
+    fewer = fewer_bits(graph, Wanted(model, source.spec, options, target, images))
     spec = _final_spec(source.spec, model, fewer.network, portable, options, graph)
     whole_graph = _grouped(graph) if options.ops == "graph" else graph
     data = _write(whole_graph, spec, target, portable)
