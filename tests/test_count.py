@@ -68,7 +68,7 @@ def test_a_size_without_pixels(size: int | tuple[int, int]) -> None:
         ("cunet4", 68, 3_928_448, 5.560),
     ],
 )
-def test_papers_networks_quantized_and_with_other_landmarks(name: str, classes: int, weights: int, gmacs: float) -> None:
+def test_papers_network_quantized_and_of_faces(name: str, classes: int, weights: int, gmacs: float) -> None:
     entry = resolve(name).with_landmarks(classes)
     with torch.device("meta"):
         model = entry.family.build(entry.config, entry.scheme)
