@@ -182,8 +182,9 @@ nothing.
 Exported files are made with the options that `edgelm export` takes by itself; their NME differs from torch's by
 {spread:.4f} points on average. Times are medians on one thread of {cpus}.{noise}
 
-The balance index is E^2 TM MS with the paper's rounded shares of float32's memory and size: TM is {memory} bits of
-activations, MS is {size_share} bits of weights.
+The balance index is E^2 TM MS with the paper's rounded shares of float32's memory and size:
+TM is {memory} bits of activations,
+MS is {size_share} bits of weights.
 The paper's row with 8-bit activations is BW with weight gradients of 8 bits, too.
 """
 
