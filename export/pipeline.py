@@ -41,7 +41,7 @@ from edgelm.export.passes.spread_concat import SpreadConcat
 from edgelm.export.photos import photos
 from edgelm.export.summary import describe, layer_count, macs, packed, price, verdict
 from edgelm.export.tflite import tflite_bytes
-from edgelm.export.verify import EndToEnd, Loss, compare_end_to_end, measure_loss
+from edgelm.export.verify import ROUNDING, EndToEnd, Loss, compare_end_to_end, measure_loss
 from edgelm.models.checkpoint import load_checkpoint
 from edgelm.models.evaluate import network_runner
 from edgelm.models.quant_conv import freeze
@@ -254,7 +254,7 @@ def _final_spec(
     versions = {name: version(name) for name in ("edgelm", "torch", "onnx", "onnxscript", "onnxsim")}
     sha = weights_sha256(model)
     spec = dataclasses.replace(spec, portable=portable, options=options, versions=versions, weights_sha256=sha)
-    rounding = 0.0 if spec.activation_bits == 32 and not options.rounds else 1e-6
+    rounding = 0.0 if spec.activation_bits == 32 and not options.rounds else ROUNDING
     others = [network_runner(trial) for trial in turning(graph)] if options.weights == "int8" else ()
     vector = make_vector(network_runner(twin), spec, rounding=rounding, others=others)
     return dataclasses.replace(spec, test_vector=vector)
