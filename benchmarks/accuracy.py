@@ -28,7 +28,7 @@ from edgelm.bench.interleave import interleave, pin
 from edgelm.export.pipeline import export
 from edgelm.models.balance import MEMORY_SHARE, SIZE_SHARE, balance_index
 from edgelm.models.checkpoint import checkpoint_bytes, load_checkpoint
-from edgelm.models.data import load_folder
+from edgelm.models.datasets import open_data
 from edgelm.models.localize import localize
 from edgelm.models.metrics import nme
 from edgelm.models.registry import resolve
@@ -99,7 +99,7 @@ def figures(row: Row, data: Path) -> dict[str, Any]:
     """All that the table says of a row."""
     source = RUNS / f"{row.name}.pt"
     loaded = load_checkpoint(source)
-    samples = load_folder(data / "val", len(loaded.spec.scheme.names))
+    _, samples = open_data(data / "val", loaded.spec.scheme, "pts")
     found: dict[str, Any] = {"notes": dict(loaded.notes), "nme": {}, "bytes": {}, "ms": {}}
     with tempfile.TemporaryDirectory() as folder:
         files = {"torch": source, **{target: Path(folder) / f"a.{target}" for target in TARGETS}}
@@ -182,8 +182,9 @@ nothing.
 Exported files are made with the options that `edgelm export` takes by itself; their NME differs from torch's by
 {spread:.4f} points on average. Times are medians on one thread of {cpus}.{noise}
 
-The balance index is E^2 TM MS with the paper's rounded shares of float32's memory and size: TM is {memory} bits of
-activations, MS is {size_share} bits of weights.
+The balance index is E^2 TM MS with the paper's rounded shares of float32's memory and size:
+TM is {memory} bits of activations,
+MS is {size_share} bits of weights.
 The paper's row with 8-bit activations is BW with weight gradients of 8 bits, too.
 """
 

@@ -27,7 +27,7 @@ from edgelm.decode import decidable, decode, to_image
 from edgelm.export.pipeline import TARGETS, export
 from edgelm.images import read_image
 from edgelm.models.checkpoint import load_checkpoint
-from edgelm.models.data import load_folder
+from edgelm.models.datasets import open_data
 from edgelm.models.evaluate import network_runner
 from edgelm.models.metrics import nme
 
@@ -53,8 +53,8 @@ class Row:
 def compare(checkpoint: Path, folder: Path) -> tuple[float, int, list[Row]]:
     """NME of torch in percent, the number of points, and a row for each file."""
     source = load_checkpoint(checkpoint)
-    samples = load_folder(folder, source.entry.config.classes)
     run, spec = network_runner(source.model), source.spec
+    _, samples = open_data(folder, spec.scheme, "pts")
     truth = np.stack([s.xy for s in samples])
     expected, tied = [], []
     with tempfile.TemporaryDirectory() as work:

@@ -20,7 +20,7 @@ from edgelm.cli.models import parse_size
 from edgelm.export.pipeline import export
 from edgelm.models.checkpoint import load_checkpoint, save_checkpoint
 from edgelm.models.create import create, randomize
-from edgelm.models.data import load_folder
+from edgelm.models.datasets import open_data
 from edgelm.models.localize import localize
 from edgelm.models.metrics import nme
 from edgelm.models.runner import open_runner
@@ -79,7 +79,7 @@ def main() -> None:
 def accuracy(path: Path, folder: Path) -> float:
     """Mean NME of a file on annotated faces, percent."""
     with open_runner(path) as (run, spec):
-        found = localize(run, spec, load_folder(folder, len(spec.scheme.names)))
+        found = localize(run, spec, open_data(folder, spec.scheme, "pts")[1])
     return float(nme(found.xy, np.stack([s.xy for s in found.samples]), spec.scheme.name).mean())
 
 

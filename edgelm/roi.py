@@ -14,11 +14,12 @@ import numpy.typing as npt
 from edgelm.errors import UsageError
 from edgelm.spec import CropSpec, LandmarkScheme
 
-__all__ = ["Axis", "register_axis", "rotation_of", "turned_boxes"]
+__all__ = ["LEAST_SIDE", "Axis", "register_axis", "rotation_of", "turned_boxes"]
 
 Array = npt.NDArray[Any]
 
-_LEAST_SIDE = 2.0  # px
+LEAST_SIDE = 2.0
+"""Of a box around landmarks, px."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def turned_boxes(
     low = np.where(seen[:, :, None], upright, np.inf).min(1, initial=np.inf)
     high = np.where(seen[:, :, None], upright, -np.inf).max(1, initial=-np.inf)
     low, high = np.where(few[:, None], 0.0, low), np.where(few[:, None], 0.0, high)
-    size = np.maximum(high - low, _LEAST_SIDE)
+    size = np.maximum(high - low, LEAST_SIDE)
     middle, shift = (low + high) / 2, np.array(crop.shift) * size
     # crop_matrix moves the box along the image before it turns the crop, so that move is undone here.
     centre = np.einsum("nij,nj->ni", _rotations(turn), middle + shift) - shift

@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelm.errors import UsageError
-from edgelm.export.record import WINDOW, Attribute, Input, OpRecord, Rule
+from edgelm.export.record import SIDE, WINDOW, Attribute, Input, OpRecord, Rule
 
 __all__ = ["DEFORM_CONV", "deform_conv_reference"]
 
 Floats = NDArray[np.float32]
-_SIDE = 1 << 16
 
 DEFORM_CONV = OpRecord(
     name="DeformConv2d",
@@ -23,12 +22,12 @@ DEFORM_CONV = OpRecord(
     "`deform_conv_reference` in `export/deform.py`.",
     attributes=(
         *WINDOW,
-        Attribute("pad_top", (0, _SIDE - 1), "rows of zeros above the input"),
-        Attribute("pad_left", (0, _SIDE - 1), "columns of zeros on its left"),
-        Attribute("pad_bottom", (0, _SIDE - 1), "rows of zeros below it"),
-        Attribute("pad_right", (0, _SIDE - 1), "columns of zeros on its right"),
-        Attribute("in_channels", (1, _SIDE), "C"),
-        Attribute("out_channels", (1, _SIDE), "O"),
+        Attribute("pad_top", (0, SIDE - 1), "rows of zeros above the input"),
+        Attribute("pad_left", (0, SIDE - 1), "columns of zeros on its left"),
+        Attribute("pad_bottom", (0, SIDE - 1), "rows of zeros below it"),
+        Attribute("pad_right", (0, SIDE - 1), "columns of zeros on its right"),
+        Attribute("in_channels", (1, SIDE), "C"),
+        Attribute("out_channels", (1, SIDE), "O"),
     ),
     inputs=(
         Input("weight", "float32", "(O, kh, kw, C)", "channels innermost"),
@@ -41,7 +40,7 @@ DEFORM_CONV = OpRecord(
         Rule(
             "in_channels",
             "kernel_h * kernel_w * in_channels is at most 2^16",
-            lambda a: a["kernel_h"] * a["kernel_w"] * a["in_channels"] <= _SIDE,
+            lambda a: a["kernel_h"] * a["kernel_w"] * a["in_channels"] <= 1 << 16,
         ),
     ),
 )

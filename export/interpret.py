@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgelm.errors import UsageError
-from edgelm.export.nodes import constant_of
+from edgelm.export.nodes import constant_of, given_attributes
 from edgelm.models.deform_conv import deform_conv2d
 
 __all__ = ["Interpreted"]
@@ -106,10 +106,6 @@ def _bind(node: ir.Node, done: Sequence[ir.Value]) -> _Bound:
 Step = Callable[..., Tensor]
 
 
-def _attributes(node: ir.Node, **defaults: Any) -> dict[str, Any]:
-    return {**defaults, **{name: attribute.value for name, attribute in node.attributes.items()}}
-
-
 def _refuse(node: ir.Node, what: str) -> UsageError:
     return UsageError(f"a network with {node.op_type} of {what} cannot be quantized after training")
 
@@ -120,7 +116,7 @@ def _padded(node: ir.Node, x: Tensor, pads: Any, value: float = 0.0) -> Tensor:
 
 
 def _conv(node: ir.Node, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    a = _attributes(node, pads=(0, 0, 0, 0), strides=(1, 1), dilations=(1, 1), group=1, auto_pad="NOTSET")
+    a = given_attributes(node, pads=(0, 0, 0, 0), strides=(1, 1), dilations=(1, 1), group=1, auto_pad="NOTSET")
     if a["auto_pad"] != "NOTSET":
         raise _refuse(node, f"auto_pad {a['auto_pad']}")
     padded = _padded(node, x, a["pads"])
@@ -128,7 +124,7 @@ def _conv(node: ir.Node, x: Tensor, weight: Tensor, bias: Tensor | None = None) 
 
 
 def _conv_transpose(node: ir.Node, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    a = _attributes(node, strides=(1, 1), pads=(0, 0, 0, 0), output_padding=(0, 0), group=1, dilations=(1, 1))
+    a = given_attributes(node, strides=(1, 1), pads=(0, 0, 0, 0), output_padding=(0, 0), group=1, dilations=(1, 1))
     if any(a["pads"]) or "output_shape" in a or a.get("auto_pad", "NOTSET") != "NOTSET":
         raise _refuse(node, "padding or of a given size")
     strides, more, dilations = (tuple(a[name]) for name in ("strides", "output_padding", "dilations"))
@@ -136,15 +132,15 @@ def _conv_transpose(node: ir.Node, x: Tensor, weight: Tensor, bias: Tensor | Non
 
 
 def _deform_conv(node: ir.Node, x: Tensor, weight: Tensor, offset: Tensor, bias: Tensor) -> Tensor:
-    return deform_conv2d(x, offset, weight, bias, _attributes(node)["pads"][0])
+    return deform_conv2d(x, offset, weight, bias, given_attributes(node)["pads"][0])
 
 
 def _batch_norm(node: ir.Node, x: Tensor, scale: Tensor, bias: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
-    return F.batch_norm(x, mean, variance, scale, bias, eps=_attributes(node, epsilon=1e-5)["epsilon"])
+    return F.batch_norm(x, mean, variance, scale, bias, eps=given_attributes(node, epsilon=1e-5)["epsilon"])
 
 
 def _pool(node: ir.Node) -> tuple[dict[str, Any], tuple[int, ...], tuple[int, ...]]:
-    a = _attributes(
+    a = given_attributes(
         node, pads=(0, 0, 0, 0), strides=(1, 1), dilations=(1, 1), ceil_mode=0, auto_pad="NOTSET", count_include_pad=0
     )
     if a["ceil_mode"] or tuple(a["dilations"]) != (1, 1) or a["auto_pad"] != "NOTSET":
@@ -165,7 +161,7 @@ def _average_pool(node: ir.Node, x: Tensor) -> Tensor:
 
 
 def _resize(node: ir.Node, x: Tensor, *_: Tensor | None) -> Tensor:
-    a = _attributes(
+    a = given_attributes(
         node, mode="nearest", coordinate_transformation_mode="half_pixel", nearest_mode="round_prefer_floor"
     )
     scales = constant_of(node.inputs[2], "the scales of a Resize").tolist()
@@ -185,20 +181,20 @@ def _quantize(node: ir.Node, x: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
 
 
 def _dequantize(node: ir.Node, x: Tensor, scale: Tensor, zero: Tensor | None = None) -> Tensor:
-    axis = _attributes(node, axis=1)["axis"]
+    axis = given_attributes(node, axis=1)["axis"]
     shape = [-1] + [1] * (x.dim() - axis - 1) if scale.dim() else []
     levels = x.to(scale.dtype)
     return (levels if zero is None else levels - zero.to(scale.dtype).reshape(shape)) * scale.reshape(shape)
 
 
 def _cast(node: ir.Node, x: Tensor) -> Tensor:
-    if _attributes(node)["to"] != ir.DataType.FLOAT:
+    if given_attributes(node)["to"] != ir.DataType.FLOAT:
         raise _refuse(node, "another type than float")
     return x if x.dtype == torch.float64 else x.float()
 
 
 def _concat(node: ir.Node, *x: Tensor) -> Tensor:
-    return torch.cat(x, dim=_attributes(node)["axis"])
+    return torch.cat(x, dim=given_attributes(node)["axis"])
 
 
 def _plain(function: Callable[..., Tensor]) -> Step:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from edgelm.bits import pack_weights
 from edgelm.export.nodes import FIRST_X, attributes_of, call_name, is_packed, layer_of, operand
+from edgelm.export.verify import ROUNDING
 from edgelm.models.evaluate import network_runner
 from edgelm.models.quant_conv import QuantConv2d
 from edgelm.runtimes.native import library_path
@@ -39,8 +40,6 @@ _FLOAT_LIMIT = 1e-5
 """Allowed RMS error over RMS value: float sums of up to some thousand terms in another order."""
 _NOISE = 10.0
 """The same in units of what rounding alone does, where that is more."""
-_ROUNDING = 1e-6
-"""Relative change of an input that stands for rounding elsewhere."""
 _LEVEL_LIMIT = 1e-2
 """The same where activations are quantized: a BatchNorm rounds otherwise in torch, which turns a few levels."""
 
@@ -142,7 +141,7 @@ def _noise(model: nn.Module, x: Floats, outputs: Mapping[str, Floats], heatmaps:
         note(name, output.numpy(), outputs[name])
         return torch.from_numpy(outputs[name]).to(output.dtype)
 
-    trials = [(model, x * np.float32(1 + change)) for change in (_ROUNDING, -_ROUNDING)]
+    trials = [(model, x * np.float32(1 + change)) for change in (ROUNDING, -ROUNDING)]
     for network, image in (*trials, (copy.deepcopy(model).double(), x.astype(np.float64))):
         calls.clear()
         hooks = [m.register_forward_hook(force) for m in network.modules() if isinstance(m, QuantConv2d)]

@@ -17,14 +17,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgelm.export.nodes import FIRST_X, attributes_of, is_quant_conv, layer_of, operand
+from edgelm.export.ranges import USUAL_SHARE
 from edgelm.models.quant_conv import QuantConv2d
 from edgelm.spec import ExportOptions, InputSpec, ModelSpec
 
 __all__ = ["Grid", "fit", "int8_weights", "simulate"]
 
 Floats = NDArray[np.float32]
-_SHARE = 0.9999
-"""Of an input's values that a grid of 8 bits covers at least; the largest are clipped, where that costs less."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +122,7 @@ def _ranges(model: nn.Module, names: Sequence[str], images: Sequence[Floats]) ->
     def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
         def look(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             values = inputs[0].abs().flatten()
-            usual = float(values.kthvalue(max(1, round(_SHARE * values.numel()))).values)
+            usual = float(values.kthvalue(max(1, round(USUAL_SHARE * values.numel()))).values)
             seen[name] = max(seen[name][0], float(values.max())), max(seen[name][1], usual)
 
         return look

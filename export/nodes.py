@@ -20,6 +20,7 @@ __all__ = [
     "channels_of",
     "constant",
     "constant_of",
+    "given_attributes",
     "is_builtin",
     "is_ours",
     "is_packed",
@@ -127,6 +128,11 @@ def same_shape(a: ir.Value | None, b: ir.Value | None) -> bool:
         return False
     sides = [str(side) for side in a.shape]
     return sides == [str(side) for side in b.shape] and "None" not in sides
+
+
+def given_attributes(node: ir.Node, **defaults: Any) -> dict[str, Any]:
+    """The attribute values of any node by name; `defaults` for those that it has not."""
+    return defaults | {name: attribute.value for name, attribute in node.attributes.items()}
 
 
 def attributes_of(node: ir.Node) -> dict[str, int]:

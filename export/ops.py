@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from edgelm.bits import WEIGHT_BITS, unpack_weights
 from edgelm.errors import UsageError
 from edgelm.export.deform import DEFORM_CONV
-from edgelm.export.record import DOMAIN, WINDOW, Attribute, Input, OpRecord, Rule
+from edgelm.export.record import DOMAIN, SIDE, WINDOW, Attribute, Input, OpRecord, Rule
 
 __all__ = [
     "DOMAIN",
@@ -31,8 +31,6 @@ __all__ = [
 OPSET = 1
 Floats = NDArray[np.float32]
 
-
-_SIDE = 1 << 16
 _MOST_WEIGHTS = 1 << 24
 
 
@@ -82,12 +80,12 @@ QUANT_CONV = OpRecord(
     summary="A convolution with packed weights, its quantizer and what surrounds it: `quant_conv_reference`.",
     attributes=(
         *WINDOW,
-        Attribute("pad_top", (0, _SIDE - 1), "rows of padding above the quantized input"),
-        Attribute("pad_left", (0, _SIDE - 1), "columns of padding on its left"),
-        Attribute("pad_bottom", (0, _SIDE - 1), "rows of padding below it"),
-        Attribute("pad_right", (0, _SIDE - 1), "columns of padding on its right"),
-        Attribute("in_channels", (1, _SIDE), "C, the channels of all inputs together"),
-        Attribute("out_channels", (1, _SIDE), "O"),
+        Attribute("pad_top", (0, SIDE - 1), "rows of padding above the quantized input"),
+        Attribute("pad_left", (0, SIDE - 1), "columns of padding on its left"),
+        Attribute("pad_bottom", (0, SIDE - 1), "rows of padding below it"),
+        Attribute("pad_right", (0, SIDE - 1), "columns of padding on its right"),
+        Attribute("in_channels", (1, SIDE), "C, the channels of all inputs together"),
+        Attribute("out_channels", (1, SIDE), "O"),
         Attribute("weight_bits", (1, 32), "1: weights -1, +1; 2: weights -1, 0, +1; 8: int8; 32: float32"),
         Attribute("act_bits", (1, 32), "1: sign; 2..14: k-bit grid; 32: float"),
         Attribute("sign_zero", (-1, 1), "what sign(0) is when act_bits is 1"),

@@ -20,7 +20,7 @@ from edgelm.atomic import atomic_path, check_output
 from edgelm.errors import UsageError, VerificationError
 from edgelm.export.capture import capture, simplify
 from edgelm.export.fastest import choose_engine_layers
-from edgelm.export.fewer_bits import fewer_bits
+from edgelm.export.fewer_bits import Wanted, fewer_bits
 from edgelm.export.layerwise import LayerCheck, compare_layers
 from edgelm.export.levels import compare_levels, turning
 from edgelm.export.nodes import is_ours, is_quant_conv
@@ -41,7 +41,7 @@ from edgelm.export.passes.spread_concat import SpreadConcat
 from edgelm.export.photos import photos
 from edgelm.export.summary import describe, layer_count, macs, packed, price, verdict
 from edgelm.export.tflite import tflite_bytes
-from edgelm.export.verify import EndToEnd, Loss, compare_end_to_end, measure_loss
+from edgelm.export.verify import ROUNDING, EndToEnd, Loss, compare_end_to_end, measure_loss
 from edgelm.models.checkpoint import load_checkpoint
 from edgelm.models.evaluate import network_runner
 from edgelm.models.quant_conv import freeze
@@ -178,7 +178,7 @@ def export(
     weight_bytes, weight_count = packed(ours)
     ratio = 4 * weight_count / weight_bytes if weight_bytes else 1.0
     done("pack", f"{weight_count:,} weights in {weight_bytes:,} bytes, 1/{ratio:.4g} of float32", weight_bytes)
-    fewer = fewer_bits(model, graph, options, source.spec, images, target)
+    fewer = fewer_bits(graph, Wanted(model, source.spec, options, target, images))
     spec = _final_spec(source.spec, model, fewer.network, portable, options, graph)
     whole_graph = _grouped(graph) if options.ops == "graph" else graph
     data = _write(whole_graph, spec, target, portable)
@@ -254,7 +254,7 @@ def _final_spec(
     versions = {name: version(name) for name in ("edgelm", "torch", "onnx", "onnxscript", "onnxsim")}
     sha = weights_sha256(model)
     spec = dataclasses.replace(spec, portable=portable, options=options, versions=versions, weights_sha256=sha)
-    rounding = 0.0 if spec.activation_bits == 32 and not options.rounds else 1e-6
+    rounding = 0.0 if spec.activation_bits == 32 and not options.rounds else ROUNDING
     others = [network_runner(trial) for trial in turning(graph)] if options.weights == "int8" else ()
     vector = make_vector(network_runner(twin), spec, rounding=rounding, others=others)
     return dataclasses.replace(spec, test_vector=vector)

@@ -24,10 +24,10 @@ from edgelm.export.quant_graph import (
     Upsample,
     attribute_names,
 )
+from edgelm.export.record import SIDE
 
 __all__ = ["decode"]
 
-_MOST_CHANNELS = 1 << 16
 _ATTRIBUTES = 3 + len(FLOAT_OPERANDS)
 """Place of the attributes in a convolution's body."""
 
@@ -65,7 +65,7 @@ class _Reader:
         if min(inputs, nodes, outputs) < 1:
             raise _damaged(f"{inputs} inputs, {nodes} nodes and {outputs} outputs")
         channels = self._take(inputs, "the inputs")
-        if any(c != -1 and not 1 <= c <= _MOST_CHANNELS for c in channels):
+        if any(c != -1 and not 1 <= c <= SIDE for c in channels):
             raise _damaged(f"inputs of {channels[:8]} channels")
         self._channels = list(channels)
         # Not a comprehension over `nodes`: a hostile number of them ends at the first that is not there.

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from edgelm.export.interpret import Interpreted
 
-__all__ = ["Range", "observe"]
+__all__ = ["USUAL_SHARE", "Range", "observe"]
 
-_SHARE = 0.9999
-"""Of a map's values that the usual range covers in every image; the rest is clipped."""
+USUAL_SHARE = 0.9999
+"""Of a map's values that the usual range covers in every image; the rest is clipped, where that costs less."""
 _LEVELS = 255
 
 
@@ -52,7 +52,7 @@ def observe(network: Interpreted, images: Sequence[NDArray[np.float32]]) -> Mapp
     found: dict[str, tuple[Range, Range]] = {}
 
     def look(name: str, value: Tensor) -> None:
-        every, usual = (_range(value, share) for share in (1.0, _SHARE))
+        every, usual = (_range(value, share) for share in (1.0, USUAL_SHARE))
         before = found.get(name, (Range(0.0, 0.0),) * 2)
         found[name] = before[0].join(every), before[1].join(usual)
 

@@ -10,9 +10,11 @@ import numpy as np
 
 from edgelm.errors import UsageError
 
-__all__ = ["DOMAIN", "WINDOW", "Attribute", "Input", "OpRecord", "Rule"]
+__all__ = ["DOMAIN", "SIDE", "WINDOW", "Attribute", "Input", "OpRecord", "Rule"]
 
 DOMAIN = "edgelm"
+SIDE = 1 << 16
+"""Paddings are below it, and channels at most it."""
 
 
 @dataclass(frozen=True)

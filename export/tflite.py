@@ -13,16 +13,14 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from edgelm.errors import UsageError
-from edgelm.export.nodes import constant_of, is_quant_conv, is_quant_graph
+from edgelm.export.nodes import constant_of, given_attributes, is_quant_conv, is_quant_graph
 from edgelm.export.passes.adopt_integers import AdoptIntegers
 from edgelm.export.passes.fuse_batch_norm import folded_affine
 from edgelm.export.tflite_convs import CONVOLUTIONS
 from edgelm.export.tflite_elementwise import ELEMENTWISE
 from edgelm.export.tflite_file import Model, write_model
 from edgelm.export.tflite_graph import TFLiteGraph, nhwc
-from edgelm.export.tflite_lowering import Lowering
-from edgelm.export.tflite_lowering import attributes as _attributes
-from edgelm.export.tflite_lowering import expect as _expect
+from edgelm.export.tflite_lowering import Lowering, expect
 from edgelm.export.tflite_quant import lower_custom, lower_graph, lower_portable
 from edgelm.spec import METADATA_KEY, ModelSpec
 
@@ -116,7 +114,7 @@ def _dequantize(graph: TFLiteGraph, node: ir.Node) -> None:
 
 @_lowers("Concat")
 def _concat(graph: TFLiteGraph, node: ir.Node) -> None:
-    _expect(node, _attributes(node), axis=1)
+    expect(node, given_attributes(node), axis=1)
     output = graph.activation(node.outputs[0])
     inputs = [_in_steps_of(graph, graph.name(value), output) for value in node.inputs]
     graph.add("CONCATENATION", inputs, (), {"axis": 3}, output=output)
@@ -132,20 +130,20 @@ def _in_steps_of(graph: TFLiteGraph, x: str, output: str) -> str:
 
 @_lowers("MaxPool")
 def _max_pool(graph: TFLiteGraph, node: ir.Node) -> None:
-    a = _attributes(node, pads=(0, 0, 0, 0), strides=(1, 1), dilations=(1, 1), ceil_mode=0, auto_pad="NOTSET")
+    a = given_attributes(node, pads=(0, 0, 0, 0), strides=(1, 1), dilations=(1, 1), ceil_mode=0, auto_pad="NOTSET")
     (kh, kw), strides = a["kernel_shape"], tuple(a["strides"])
     # TFLite's SAME pads like ONNX only at stride 1 with half of an odd kernel on every side.
     same = strides == (1, 1) and kh % 2 and kw % 2 and tuple(a["pads"]) == (kh // 2, kw // 2, kh // 2, kw // 2)
-    _expect(node, a, dilations=(1, 1), ceil_mode=0, auto_pad="NOTSET", **({} if same else {"pads": (0, 0, 0, 0)}))
+    expect(node, a, dilations=(1, 1), ceil_mode=0, auto_pad="NOTSET", **({} if same else {"pads": (0, 0, 0, 0)}))
     _pool(graph, node, "MAX_POOL_2D", (kh, kw), strides, "SAME" if same else "VALID")
 
 
 @_lowers("AveragePool")
 def _average_pool(graph: TFLiteGraph, node: ir.Node) -> None:
-    a = _attributes(
+    a = given_attributes(
         node, pads=(0, 0, 0, 0), strides=(1, 1), dilations=(1, 1), ceil_mode=0, auto_pad="NOTSET", count_include_pad=0
     )
-    _expect(node, a, pads=(0, 0, 0, 0), dilations=(1, 1), ceil_mode=0, auto_pad="NOTSET")
+    expect(node, a, pads=(0, 0, 0, 0), dilations=(1, 1), ceil_mode=0, auto_pad="NOTSET")
     _pool(graph, node, "AVERAGE_POOL_2D", tuple(a["kernel_shape"]), tuple(a["strides"]), "VALID")
 
 
@@ -161,14 +159,14 @@ def _pool(
 
 @_lowers("Resize")
 def _resize(graph: TFLiteGraph, node: ir.Node) -> None:
-    a = _attributes(
+    a = given_attributes(
         node, mode="nearest", coordinate_transformation_mode="half_pixel", nearest_mode="round_prefer_floor"
     )
     linear = a["mode"] == "linear"
     if linear:
-        _expect(node, a, coordinate_transformation_mode="half_pixel")
+        expect(node, a, coordinate_transformation_mode="half_pixel")
     else:
-        _expect(node, a, mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+        expect(node, a, mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")
     scales = constant_of(node.inputs[2], "the scales of a Resize").tolist()
     _, H, W, _ = nhwc(node.outputs[0])
     if scales[:2] != [1, 1] or any(s != int(s) for s in scales[2:]):

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from edgelm.errors import UsageError
 from edgelm.export.deform import DEFORM_CONV
-from edgelm.export.nodes import constant_of
+from edgelm.export.nodes import constant_of, given_attributes
 from edgelm.export.ops import DOMAIN
 from edgelm.export.passes.adopt_integers import quantization_of
 from edgelm.export.tflite_file import Quantization
 from edgelm.export.tflite_graph import TFLiteGraph, nhwc
-from edgelm.export.tflite_lowering import Lowering, attributes, expect
+from edgelm.export.tflite_lowering import Lowering, expect
 
 __all__ = ["CONVOLUTIONS"]
 
@@ -27,7 +27,7 @@ _PADS = ("pad_top", "pad_left", "pad_bottom", "pad_right")
 
 def _geometry(node: ir.Node, kernel: tuple[int, ...]) -> dict[str, int]:
     """Attributes as the records of edgelm's ops name them."""
-    a = attributes(node, pads=(0, 0, 0, 0), strides=(1, 1), dilations=(1, 1))
+    a = given_attributes(node, pads=(0, 0, 0, 0), strides=(1, 1), dilations=(1, 1))
     return {
         "kernel_h": kernel[0], "kernel_w": kernel[1],
         "stride_h": a["strides"][0], "stride_w": a["strides"][1],
@@ -42,9 +42,9 @@ def _bias(graph: TFLiteGraph, node: ir.Node, place: int, count: int) -> Any:
 
 
 def _conv(graph: TFLiteGraph, node: ir.Node) -> None:
-    expect(node, attributes(node, auto_pad="NOTSET"), auto_pad="NOTSET")
+    expect(node, given_attributes(node, auto_pad="NOTSET"), auto_pad="NOTSET")
     weight = _weight(node)
-    groups = attributes(node, group=1)["group"]
+    groups = given_attributes(node, group=1)["group"]
     channels = nhwc(node.inputs[0])[3]
     kind, order = "CONV_2D", (0, 2, 3, 1)
     if groups > 1:
@@ -105,7 +105,7 @@ def _conv_transpose(graph: TFLiteGraph, node: ir.Node) -> None:
     """
     weight = _weight(node)  # (I, O, k, k)
     I, O, k, _ = weight.shape
-    a = attributes(
+    a = given_attributes(
         node, pads=(0, 0, 0, 0), strides=(1, 1), dilations=(1, 1), group=1, auto_pad="NOTSET", output_padding=(0, 0)
     )
     plain = {"pads": (0, 0, 0, 0), "dilations": (1, 1), "group": 1, "auto_pad": "NOTSET", "output_padding": (0, 0)}
@@ -126,7 +126,7 @@ def _conv_transpose(graph: TFLiteGraph, node: ir.Node) -> None:
 
 def _deform_conv(graph: TFLiteGraph, node: ir.Node) -> None:
     x, weight, offset, *rest = node.inputs
-    a = attributes(node, group=1, offset_group=1)
+    a = given_attributes(node, group=1, offset_group=1)
     expect(node, a, group=1, offset_group=1)
     if len(rest) > 1 and rest[1] is not None:
         raise UsageError("DeformConv with a mask cannot be written as TFLite")

@@ -1,4 +1,4 @@
-"""What lowerings from ONNX ops to TFLite's have in common: their type, and looking at a node's attributes."""
+"""What lowerings from ONNX ops to TFLite's have in common: their type, and the forms that are refused."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -8,15 +8,10 @@ import onnx_ir as ir
 from edgelm.errors import UsageError
 from edgelm.export.tflite_graph import TFLiteGraph
 
-__all__ = ["Lowering", "attributes", "expect"]
+__all__ = ["Lowering", "expect"]
 
 Lowering = Callable[[TFLiteGraph, ir.Node], None]
 """Writes an ONNX node, all of whose inputs are there."""
-
-
-def attributes(node: ir.Node, **defaults: Any) -> dict[str, Any]:
-    """Attribute values by name; absent ones by default."""
-    return {**defaults, **{name: attribute.value for name, attribute in node.attributes.items()}}
 
 
 def expect(node: ir.Node, found: Mapping[str, Any], **expected: Any) -> None:

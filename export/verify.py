@@ -10,7 +10,7 @@ N = images, K = landmarks.
 """
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from edgelm.decode import decidable, decode, to_crop
+from edgelm.models.localize import Run
 from edgelm.spec import ModelSpec
 from edgelm.testvector import synthetic_input
 
-__all__ = ["EndToEnd", "Loss", "compare_end_to_end", "measure_loss", "synthetic_images"]
+__all__ = ["ROUNDING", "EndToEnd", "Loss", "compare_end_to_end", "measure_loss", "synthetic_images"]
 
-Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 _SYNTHETIC = 3
 _NOISE = 10.0
 """Allowed |difference| in units of torch's own float32 error: another order of sums errs as much, in another direction,
@@ -38,8 +38,8 @@ _TIE = 0.005
 """Two pixels closer than this share of the map's range count as a tie, whatever the noise."""
 _POINT_PX = 0.05
 """Allowed distance of a decidable landmark in crop px."""
-_ROUNDING = 1e-6
-"""Relative change of an input that turns as many levels as another order of sums does."""
+ROUNDING = 1e-6
+"""Relative change of an input that stands for rounding elsewhere: it turns as many levels as another order of sums."""
 _LOSS = 0.005
 """Allowed mean shift of the landmarks by fewer bits, as a share of the input's longer side."""
 
@@ -148,7 +148,7 @@ def compare_end_to_end(
     factor = _NOISE
     if spec.activation_bits < 32 or spec.options.rounds:
         factor = _TURNS
-        others += [_torch(model, inputs * np.float32(1 + change)) for change in (_ROUNDING, -_ROUNDING)]
+        others += [_torch(model, inputs * np.float32(1 + change)) for change in (ROUNDING, -ROUNDING)]
     others += [_torch(trial, inputs) for trial in trials]
     found = np.concatenate([run(image[None]) for image in inputs])
     noise = np.max([np.abs(other - exact).max(axis=(2, 3)) for other in others], axis=0)  # (N, K)

@@ -22,11 +22,12 @@ from edgelm.models.quantizers import QuantScheme
 from edgelm.models.registry import Entry, get_family
 from edgelm.spec import ModelSpec
 
-__all__ = ["Checkpoint", "checkpoint_bytes", "load_checkpoint", "save_checkpoint"]
+__all__ = ["MAX_BYTES", "Checkpoint", "checkpoint_bytes", "load_checkpoint", "save_checkpoint"]
 
 _FORMAT = "edgelm.checkpoint"
 _VERSION = 1
-_MAX_BYTES = 2 << 30
+MAX_BYTES = 2 << 30
+"""Of a checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -109,8 +110,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """
     if not path.is_file():
         raise ModelFileError(f"{path} is not a file; make one with `edgelm new` or `edgelm train`")
-    if path.stat().st_size > _MAX_BYTES:
-        raise ModelFileError(f"{path} has {path.stat().st_size} bytes, a checkpoint has at most {_MAX_BYTES}")
+    if path.stat().st_size > MAX_BYTES:
+        raise ModelFileError(f"{path} has {path.stat().st_size} bytes, a checkpoint has at most {MAX_BYTES}")
     foreign = (
         f"{path} is damaged or a checkpoint of another tool; expected one written by `edgelm new` or `edgelm train`"
     )

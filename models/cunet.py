@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from edgelm.errors import UsageError
 from edgelm.models.brc import Brc
+from edgelm.models.limits import check_limits
 from edgelm.models.quant_conv import conv_for
 from edgelm.models.quantizers import QuantScheme
 
@@ -45,14 +46,12 @@ class CUNetConfig:
     supervisions: int | None = None
 
     def __post_init__(self) -> None:
-        ranges = {
+        limits = {
             "nets": (self.nets, 1, 64), "width": (self.width, 1, 1024), "growth": (self.growth, 1, 512),
             "order": (self.order, 0, 64), "classes": (self.classes, 1, 1024),
             "supervisions": (self.nets if self.supervisions is None else self.supervisions, 1, self.nets),
         }  # fmt: skip
-        for name, (value, low, high) in ranges.items():
-            if not isinstance(value, int) or not low <= value <= high:
-                raise UsageError(f"CU-Net: {name} is {low}..{high}, got {value!r}")
+        check_limits("CU-Net", limits)
 
     @property
     def supervised(self) -> tuple[int, ...]:

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from edgelm.errors import UsageError
 from edgelm.models.brc import Brc
+from edgelm.models.limits import check_limits
 from edgelm.models.quant_conv import conv_for
 from edgelm.models.quantizers import QuantScheme
 
@@ -40,13 +41,11 @@ class DenseUNetConfig:
     classes: int = 68
 
     def __post_init__(self) -> None:
-        ranges = {
+        limits = {
             "layers": (self.layers, 1, 64), "width": (self.width, 1, 1024), "growth": (self.growth, 1, 512),
             "classes": (self.classes, 1, 1024),
         }  # fmt: skip
-        for name, (value, low, high) in ranges.items():
-            if not isinstance(value, int) or not low <= value <= high:
-                raise UsageError(f"Dense U-Net: {name} is {low}..{high}, got {value!r}")
+        check_limits("Dense U-Net", limits)
 
 
 class _DenseBlock(nn.Module):

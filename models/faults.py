@@ -23,6 +23,10 @@ class Fault:
     path: Path
     why: str
 
+    def __str__(self) -> str:
+        """A line that names the file once."""
+        return self.why if str(self.path) in self.why else f"{self.path}: {self.why}"
+
 
 @dataclass
 class Faults:

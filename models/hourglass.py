@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from edgelm.crops import get_crop
 from edgelm.errors import UsageError
 from edgelm.models.hourglass_blocks import BLOCKS, BinaryRelu, Maker, Plain
+from edgelm.models.limits import check_limits
 from edgelm.models.quantizers import QuantScheme
 from edgelm.spec import ModelSpec
 
@@ -60,13 +61,11 @@ class HourglassConfig:
         object.__setattr__(self, "stem", tuple(self.stem))
         if len(self.stem) != 2:
             raise UsageError(f"hourglass: stem is two numbers of channels, got {self.stem!r}")
-        ranges = {
+        limits = {
             "stacks": (self.stacks, 1, 64), "depth": (self.depth, 1, 6), "width": (self.width, 4, 1024),
             "classes": (self.classes, 1, 1024), "stem": (self.stem[0], 4, 1024), "stem's end": (self.stem[1], 4, 1024),
         }  # fmt: skip
-        for name, (value, low, high) in ranges.items():
-            if not isinstance(value, int) or not low <= value <= high:
-                raise UsageError(f"hourglass: {name} is {low}..{high}, got {value!r}")
+        check_limits("hourglass", limits)
         if any(c % 4 for c in (self.width, *self.stem)):
             raise UsageError(f"hourglass: width and stem are multiples of 4, got {self.width} and {self.stem}")
         if self.inner not in (0.25, 0.5, 0.75, 1.0):

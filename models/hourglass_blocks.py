@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgelm.errors import UsageError
-from edgelm.models.quant_conv import Role, conv_for, is_quantized
+from edgelm.models.quant_conv import Role, conv_for, is_quantized, role_of
 from edgelm.models.quantizers import QuantScheme
 
 __all__ = ["BLOCKS", "BinaryRelu", "Maker", "Plain"]
@@ -67,7 +67,7 @@ class _Layer(nn.Module):
 
     def __init__(self, make: Maker, i: int, o: int, side: int, *, relu: bool = True) -> None:
         super().__init__()
-        role: Role = "spatial" if side > 1 else "pointwise"
+        role = role_of(side)
         signs = make.signs(role)
         self.norm = make.norm(i)
         self.conv = make.conv(role, i, o, side)

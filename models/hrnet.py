@@ -18,7 +18,8 @@ from torch.nn import functional as F
 
 from edgelm.crops import get_crop
 from edgelm.errors import UsageError
-from edgelm.models.quant_conv import Role, conv_for
+from edgelm.models.limits import check_limits
+from edgelm.models.quant_conv import Role, conv_for, role_of
 from edgelm.models.quantizers import QuantScheme
 from edgelm.spec import ModelSpec
 
@@ -49,10 +50,8 @@ class HRNetConfig:
     blocks: int = 4
 
     def __post_init__(self) -> None:
-        ranges = {"width": (self.width, 256), "classes": (self.classes, 1024), "blocks": (self.blocks, 16)}
-        for name, (value, high) in ranges.items():
-            if not isinstance(value, int) or not 1 <= value <= high:
-                raise UsageError(f"HRNet: {name} is 1..{high}, got {value!r}")
+        limits = {"width": (self.width, 1, 256), "classes": (self.classes, 1, 1024), "blocks": (self.blocks, 1, 16)}
+        check_limits("HRNet", limits)
         if len(self.modules) != 3 or not all(isinstance(n, int) and 1 <= n <= 16 for n in self.modules):
             raise UsageError(f"HRNet: modules are three numbers of 1..16, got {self.modules!r}")
         if self.head not in _MOMENTUM:
@@ -69,7 +68,7 @@ class _Maker:
         self.signs = scheme.weights != "float" and scheme.act_bits == 1
 
     def conv(self, i: int, o: int, side: int, stride: int = 1, role: Role | None = None) -> nn.Module:
-        return conv_for(role or ("spatial" if side > 1 else "pointwise"), i, o, side, self.scheme, stride=stride)
+        return conv_for(role or role_of(side), i, o, side, self.scheme, stride=stride)
 
     def norm(self, channels: int) -> nn.BatchNorm2d:
         return nn.BatchNorm2d(channels, momentum=self.momentum)

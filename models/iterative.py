@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from edgelm.errors import UsageError
 from edgelm.models.brc import Brc
 from edgelm.models.cunet import CoupledNets, CUNet, CUNetConfig
+from edgelm.models.limits import check_limits
 from edgelm.models.quantizers import QuantScheme
 
 __all__ = ["IterativeCUNet", "IterativeCUNetConfig"]
@@ -37,8 +38,7 @@ class IterativeCUNetConfig(CUNetConfig):
         super().__post_init__()
         if self.nets < 2:
             raise UsageError(f"iterative CU-Net: nets is 2..64, got {self.nets}; the first pass ends before the last")
-        if not isinstance(self.refine_growth, int) or not 1 <= self.refine_growth <= 512:
-            raise UsageError(f"iterative CU-Net: refine_growth is 1..512, got {self.refine_growth!r}")
+        check_limits("iterative CU-Net", {"refine_growth": (self.refine_growth, 1, 512)})
 
 
 class _Refinement(nn.Module):

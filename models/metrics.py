@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edgelm.errors import UsageError
 
-__all__ = ["Norm", "auc", "ced", "failure_rate", "nme", "normalizers", "norms"]
+__all__ = ["Norm", "auc", "ced", "failure_rate", "nme", "normalizers", "norms", "relative_errors"]
 
 Norm = Literal["inter_ocular", "inter_pupil", "box"]
 
@@ -73,12 +73,21 @@ def nme(
 
     NaN where no landmark is annotated, or none that the distance needs, or where that is 0.
     """
+    with np.errstate(invalid="ignore"):
+        lengths = normalizers(truth, scheme, norm, boxes)
+    return relative_errors(found, truth, lengths)
+
+
+def relative_errors(found: NDArray[Any], truth: NDArray[Any], lengths: NDArray[Any]) -> NDArray[np.float64]:
+    """Mean distance of each sample's annotated landmarks (N,), percent of its length (N,) px.
+
+    NaN where no landmark is annotated, and where the length is 0 or NaN.
+    """
     distance = np.linalg.norm(found.astype(np.float64) - truth, axis=-1)
     counted = np.isfinite(truth).all(axis=-1)
     with np.errstate(invalid="ignore", divide="ignore"):
         error = 100 * np.where(counted, distance, 0).sum(axis=1) / counted.sum(axis=1)
-        by = normalizers(truth, scheme, norm, boxes)
-        result: NDArray[np.float64] = np.where(by > 0, error / by, np.nan)
+        result: NDArray[np.float64] = np.where(lengths > 0, error / lengths, np.nan)
     return result
 
 

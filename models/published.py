@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from edgelm.errors import ModelFileError, UsageError
+from edgelm.models.checkpoint import MAX_BYTES
 from edgelm.models.create import Size, default_spec
 from edgelm.models.registry import Entry, resolve
 from edgelm.schemes import get_scheme
@@ -19,7 +20,6 @@ from edgelm.spec import ModelSpec
 
 __all__ = ["import_published", "read_state"]
 
-_MAX_BYTES = 2 << 30
 _PREFIX = "module."
 _INSIDE = ("state_dict", "best_state_dict", "model", "model_state_dict")
 """Keys under which training states keep the network's."""
@@ -72,8 +72,8 @@ def read_state(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise ModelFileError(f"{path} is not a file")
-    if path.stat().st_size > _MAX_BYTES:
-        raise ModelFileError(f"{path} has {path.stat().st_size} bytes, a checkpoint has at most {_MAX_BYTES}")
+    if path.stat().st_size > MAX_BYTES:
+        raise ModelFileError(f"{path} has {path.stat().st_size} bytes, a checkpoint has at most {MAX_BYTES}")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load answers damaged and foreign files with a dozen kinds of exception

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from edgelm.errors import UsageError
 from edgelm.models.quantizers import QuantScheme, get_weight_quantizer, quantize_activation
 
-__all__ = ["CANONICAL_DOMAIN", "CANONICAL_OP", "QuantConv2d", "Role", "conv_for", "freeze"]
+__all__ = ["CANONICAL_DOMAIN", "CANONICAL_OP", "QuantConv2d", "Role", "conv_for", "freeze", "is_quantized", "role_of"]
 
 CANONICAL_DOMAIN = "edgelm.canonical"
 CANONICAL_OP = "QuantConv2d"
@@ -125,6 +125,11 @@ _QUANTIZED: Mapping[str, frozenset[Role]] = {
     "spatial": frozenset({"spatial"}),
 }
 """The roles that a scheme's scope quantizes."""
+
+
+def role_of(kernel_size: int) -> Role:
+    """The role of a convolution within a block."""
+    return "spatial" if kernel_size > 1 else "pointwise"
 
 
 def is_quantized(role: Role, scheme: QuantScheme) -> bool:

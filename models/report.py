@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelm.models.localize import Found
-from edgelm.models.metrics import auc, failure_rate, nme, norms
+from edgelm.models.metrics import auc, failure_rate, nme, norms, relative_errors
 from edgelm.models.pose_metrics import cunet_mean, hrnet_mean, oks_ap, pck, torso_lengths
 from edgelm.nms import oks
 from edgelm.spec import LandmarkScheme
@@ -74,7 +74,7 @@ def _pck(found: Found, truth: NDArray[Any], scheme: LandmarkScheme) -> Measured:
     without = int((~(torsos > 0)).sum())
     remarks = (f"{without} samples have no annotated torso and do not count",) if without else ()
     metrics = {"PCK@0.2": _mean(percent)}
-    return Measured(metrics, _by_name(scheme, percent), _relative(found.xy, truth, torsos), "% of torso", remarks)
+    return Measured(metrics, _by_name(scheme, percent), relative_errors(found.xy, truth, torsos), "% of torso", remarks)
 
 
 def _pckh(found: Found, truth: NDArray[Any], scheme: LandmarkScheme) -> Measured:
@@ -85,7 +85,7 @@ def _pckh(found: Found, truth: NDArray[Any], scheme: LandmarkScheme) -> Measured
     percent, count = pck(found.xy, truth, heads, 0.5)
     metrics = {"PCKh@0.5 HRNet's mean": hrnet_mean(percent, count), "PCKh@0.5 CU-Net's mean": cunet_mean(percent)}
     remark = f"{int(missing.sum())} samples have no head box; neck to head top counts as their head's length"
-    errors = _relative(found.xy, truth, heads)
+    errors = relative_errors(found.xy, truth, heads)
     return Measured(metrics, _by_name(scheme, percent), errors, "% of head", (remark,) if missing.any() else ())
 
 
@@ -98,15 +98,6 @@ def _oks(found: Found, truth: NDArray[Any], scheme: LandmarkScheme) -> Measured:
         area = np.array([sample.area], np.float64)
         alike.append(oks(xy[None, seen], points[None, seen], (area, area), sigmas[seen])[0, 0])
     return Measured(metrics, {}, 100 * (1 - np.array(alike)), "% below OKS 1", ("boxes are those of the annotation",))
-
-
-def _relative(found: NDArray[Any], truth: NDArray[Any], lengths: NDArray[Any]) -> NDArray[np.float64]:
-    """Mean distance of each sample's annotated points (N,), percent of its length."""
-    counted = np.isfinite(truth).all(axis=-1)
-    distance = np.where(counted, np.linalg.norm(found.astype(np.float64) - truth, axis=-1), 0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        errors: NDArray[np.float64] = 100 * distance.sum(axis=1) / counted.sum(axis=1) / lengths
-    return np.where(np.isfinite(errors), errors, np.nan)
 
 
 def _by_name(scheme: LandmarkScheme, percent: NDArray[Any]) -> dict[str, float]:

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from edgelm.crops import get_crop
 from edgelm.errors import UsageError
 from edgelm.models.deform_conv import DeformConv2d
+from edgelm.models.limits import check_limits
 from edgelm.models.quant_conv import Role, is_quantized
 from edgelm.models.quantizers import QuantScheme
 from edgelm.models.rotate import Rotate
@@ -56,13 +57,11 @@ class SDUConfig:
         for name, value, known in (("topology", self.topology, TOPOLOGIES), ("block", self.block, BLOCKS)):
             if value not in known:
                 raise UsageError(f"SDU: {name} is one of {', '.join(known)}, got {value!r}")
-        ranges = {
+        limits = {
             "stacks": (self.stacks, 1, 16), "depth": (self.depth, 1, 4), "deform": (self.deform, 0, 3),
             "width": (self.width, 16, 1024), "classes": (self.classes, 1, 1024), "side": (self.side, 32, 256),
         }  # fmt: skip
-        for name, (number, low, high) in ranges.items():
-            if not isinstance(number, int) or not low <= number <= high:
-                raise UsageError(f"SDU: {name} is {low}..{high}, got {number!r}")
+        check_limits("SDU", limits)
         if self.width % 16 or self.side % 32:
             raise UsageError(f"SDU: width goes in steps of 16 and side of 32, got {self.width} and {self.side}")
         if self.deform in (1, 3) and self.stacks == 1:

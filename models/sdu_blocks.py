@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from edgelm.errors import UsageError
-from edgelm.models.quant_conv import Role, conv_for, is_quantized
+from edgelm.models.quant_conv import Role, conv_for, is_quantized, role_of
 from edgelm.models.quantizers import QuantScheme
 
 __all__ = ["BLOCKS", "Layers", "aggregate", "block", "mean"]
@@ -31,7 +31,7 @@ class Layers:
 
     def conv(self, i: int, o: int, side: int, stride: int = 1, role: Role | None = None) -> nn.Module:
         """Without bias, quantized by its role, which is by the kernel unless given."""
-        return conv_for(role or ("spatial" if side > 1 else "pointwise"), i, o, side, self.scheme, stride=stride)
+        return conv_for(role or role_of(side), i, o, side, self.scheme, stride=stride)
 
     def biased(self, i: int, o: int, role: Role = "pointwise") -> nn.Module:
         """A 1x1 convolution with bias; a quantized one has none."""

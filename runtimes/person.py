@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgelm.roi import LEAST_SIDE
 from edgelm.runtimes.one_euro import OneEuro, OneEuroOptions
 
 __all__ = ["Person", "agreement", "box_around", "centre", "overlaps", "usable"]
@@ -20,7 +21,6 @@ _SIGMA = 0.05
 """OKS constant of landmarks whose scheme has none: a tenth of the person's size off is an OKS of 0.6."""
 _GAIN = 0.2  # of the speed: 1 would follow each jitter, and whatever drew a person's points away before they got lost
 _UNIT_PX = 200.0  # the size of person that the filter's speeds are counted for, see `TrackOptions.smooth`
-_LEAST_SIDE = 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +91,7 @@ def box_around(xy: Array, score: Array, least: float, scale: float) -> Array:
 def usable(box: Array, image_size: tuple[int, int]) -> bool:
     """Whether a box (4,) can be cut out of an image (height, width) px: it has a size and overlaps the image."""
     x1, y1, x2, y2 = box
-    sized = min(x2 - x1, y2 - y1) >= _LEAST_SIDE and max(x2 - x1, y2 - y1) <= 4 * max(image_size)
+    sized = min(x2 - x1, y2 - y1) >= LEAST_SIDE and max(x2 - x1, y2 - y1) <= 4 * max(image_size)
     return bool(sized and x1 < image_size[1] and y1 < image_size[0] and x2 > 0 and y2 > 0)
 
 

@@ -1,10 +1,15 @@
 """What all tests share."""
 
 import os
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 from pace import EMULATED, examples
+
+if TYPE_CHECKING:
+    from exports import Made
 
 # The tests' networks are tiny: on them a second OpenMP thread costs more in waiting than it computes.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -25,3 +30,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         reason = _SLOW.get((item.path.name, item.name.partition("[")[0]))
         if reason is not None:
             item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Callable[[str], Made]]":
+    """Checkpoints of the probe network by scheme; see `exports.probes`, which needs torch and onnx."""
+    from exports import probes
+
+    with probes(tmp_path_factory.mktemp("checkpoints")) as get:
+        yield get

@@ -31,19 +31,9 @@ class Made:
 
 
 @contextmanager
-def probes(folder: Path) -> Iterator[Callable[[str], Made]]:
-    """Checkpoints by scheme. Tracing takes seconds, so that each network is traced once."""
-    known: dict[str, Made] = {}
+def traced_once() -> Iterator[Callable[[nn.Module, ModelSpec], ir.Model]]:
+    """Within the block each network is traced once, which takes seconds, by `export` and by what is handed out."""
     traced: dict[str, onnx.ModelProto] = {}
-
-    def get(scheme: str) -> Made:
-        if scheme not in known:
-            entry = probe_entry(scheme)
-            model, spec = make(entry, seed=1)
-            save_checkpoint(folder / f"{scheme}.pt", entry, model, spec)
-            model = freeze(model)
-            known[scheme] = Made(folder / f"{scheme}.pt", model, spec, lambda: remembered(model, spec))
-        return known[scheme]
 
     def remembered(model: nn.Module, spec: ModelSpec) -> ir.Model:
         key = repr(model)
@@ -53,6 +43,24 @@ def probes(folder: Path) -> Iterator[Callable[[str], Made]]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipeline, "capture", remembered)
+        yield remembered
+
+
+@contextmanager
+def probes(folder: Path) -> Iterator[Callable[[str], Made]]:
+    """Checkpoints by scheme, traced once."""
+    known: dict[str, Made] = {}
+
+    def get(scheme: str) -> Made:
+        if scheme not in known:
+            entry = probe_entry(scheme)
+            model, spec = make(entry, seed=1)
+            save_checkpoint(folder / f"{scheme}.pt", entry, model, spec)
+            model = freeze(model)
+            known[scheme] = Made(folder / f"{scheme}.pt", model, spec, lambda: trace(model, spec))
+        return known[scheme]
+
+    with traced_once() as trace:
         yield get
 
 

@@ -102,7 +102,7 @@ def write_pts(path: Path, xy: NDArray[np.float32]) -> None:
 
 
 def write_faces(folder: Path, count: int, seed: int = 0) -> None:
-    """`count` annotated images in a folder, as `edgelm.models.data` reads them."""
+    """`count` annotated images in a folder, as `edgelm.models.datasets.pts` reads them."""
     folder.mkdir(parents=True)
     for i in range(count):
         image, xy = random_face(seed + i)

@@ -19,6 +19,8 @@ PLAIN = {a.name: int(a.name in ONES) for a in QUANT_CONV.attributes}
 """A 1x1 convolution of one channel; weight_bits and act_bits are still to be set."""
 BINARY = PLAIN | {"weight_bits": 1, "act_bits": 1, "sign_zero": 1}
 OPERANDS = ("in_scale", "in_bias", "out_scale", "out_bias")
+ALL = (*OPERANDS, "residual")
+"""What may be absent."""
 
 SUM_ULPS = 4
 """A float sum of K terms may be off by this many roundings a term, whatever the order of the terms."""

@@ -3,9 +3,8 @@
 import numpy as np
 import onnx_ir as ir
 from graphs import Array, attributes, graph, normal, reference
-from qconv_cases import make_case
+from qconv_cases import ALL, make_case
 
-ALL = ("in_scale", "in_bias", "out_scale", "out_bias", "residual")
 SQUARE = make_case(1, channels=(4,), out_channels=4, absent=ALL, act_bits=32)
 Q = f"edgelm.QuantConv2d <{attributes(SQUARE.attributes)}>"
 X = normal(2, 4, 6, 8, seed=4)

@@ -6,15 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bundled import BUNDLED
 
-from edgelm import zoo
 from edgelm.bench import bench, device, memory
 from edgelm.bench.report import plan
 from edgelm.bench.stages import STAGES, is_noisy, summarize
 from edgelm.errors import EdgelmError, EngineMissingError, ModelFileError, UsageError
 from edgelm.runtimes import engines
-
-MODELS = [pytest.param(path, id=path.name) for path in zoo.bundled()]
 
 
 def test_summarize_drops_nothing() -> None:
@@ -81,7 +79,7 @@ def test_an_engine_that_does_not_work_is_left_out(monkeypatch: pytest.MonkeyPatc
     assert plan([tmp_path / "asked.onnx"]) == [(tmp_path / "asked.onnx", "onnx")]  # its own error says why not
 
 
-@pytest.mark.parametrize("path", MODELS)
+@pytest.mark.parametrize("path", BUNDLED)
 def test_report(path: Path) -> None:
     lines: list[str] = []
     try:

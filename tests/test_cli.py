@@ -10,16 +10,13 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-
-from edgelm import zoo
+from bundled import BUNDLED, PHOTO, READABLE
 
 typer_testing = pytest.importorskip("typer.testing", reason="the command line needs the extra [cli]")
 
 from edgelm.cli.app import app
 
 Call = Callable[..., Any]
-MODELS = [pytest.param(path, id=path.name) for path in zoo.bundled()]
-PHOTO = zoo.photo()
 needs_photo = pytest.mark.skipif(PHOTO is None, reason="this edgelm carries no photo")
 
 
@@ -40,13 +37,9 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
 @pytest.fixture
 def model() -> Path:
     """A bundled model that an installed engine reads."""
-    from edgelm.runtimes.engines import engines
-
-    installed = {engine.suffix for engine in engines() if engine.version() is not None}
-    able = [path for path in zoo.bundled() if path.suffix in installed]
-    if not able:
+    if not READABLE:
         pytest.skip("no engine is installed for the bundled models, or there are none")
-    return able[0]
+    return READABLE[0]
 
 
 def complains(result: Any, code: int, *words: str) -> None:
@@ -139,7 +132,7 @@ def test_run_refuses_the_output(call: Call, model: Path, tmp_path: Path, output:
 
 
 @needs_photo
-@pytest.mark.parametrize("path", MODELS)
+@pytest.mark.parametrize("path", BUNDLED)
 def test_run_finds_the_face(call: Call, tmp_path: Path, path: Path) -> None:
     result = call("run", path, PHOTO, "-o", "out.png", "--json")
     assert result.exit_code == 0, result.output
@@ -188,7 +181,7 @@ def test_run_with_given_boxes(call: Call, model: Path, tmp_path: Path) -> None:
     assert json.loads(none.stdout)["landmarks"] == []
 
 
-@pytest.mark.parametrize("path", MODELS)
+@pytest.mark.parametrize("path", BUNDLED)
 def test_selftest(call: Call, path: Path) -> None:
     result = call("selftest", path, "--json")
     assert result.exit_code == 0, result.output

@@ -12,17 +12,13 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from bundled import PHOTO, READABLE
 
-from edgelm import zoo
-from edgelm.runtimes.engines import engines
 from edgelm.runtimes.frames import open_frames
 from edgelm.runtimes.runtime import Runtime
 from edgelm.runtimes.track import TrackOptions
 
-PHOTO = zoo.photo()
-_INSTALLED = {engine.suffix for engine in engines() if engine.version() is not None}
-MODELS = [path for path in zoo.bundled() if path.suffix in _INSTALLED]
-pytestmark = pytest.mark.skipif(not MODELS or PHOTO is None, reason="no engine for the bundled models, or no photo")
+pytestmark = pytest.mark.skipif(not READABLE or PHOTO is None, reason="no engine for the bundled models, or no photo")
 
 SIZE = (240, 240)
 CORNER = (105, 20)
@@ -61,7 +57,7 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.delenv("EDGELM_DEBUG", raising=False)
 
     def run(*words: object) -> Any:
-        result = testing.CliRunner().invoke(app, ["run", str(MODELS[0]), *(str(w) for w in words)])
+        result = testing.CliRunner().invoke(app, ["run", str(READABLE[0]), *(str(w) for w in words)])
         assert "Traceback" not in result.output
         return result
 
@@ -81,7 +77,7 @@ def test_a_moving_face_is_followed(tmp_path: Path) -> None:
     path = moving_portrait(tmp_path / "a.avi", 22)
     photo = cv2.imread(str(PHOTO))
     assert photo is not None
-    with Runtime(MODELS[0]) as runtime, open_frames(path) as source:
+    with Runtime(READABLE[0]) as runtime, open_frames(path) as source:
         results = list(runtime.track(source, options=TrackOptions(smooth=None)))
         still = runtime(photo)
     assert [r.landmarks.track_id.tolist() for r in results if r.landmarks.track_id is not None] == [[0]] * 22
@@ -163,7 +159,7 @@ def test_points_are_kept_where_a_frame_fails(call: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize("options", [{"flip_test": True}, {"refinement": "dark"}, {"refinement": "none"}])
 def test_options_of_a_photo_are_those_of_a_frame(tmp_path: Path, options: dict[str, Any]) -> None:
     frames = frames_in(moving_portrait(tmp_path / "a.avi", 2))
-    with Runtime(MODELS[0]) as runtime:
+    with Runtime(READABLE[0]) as runtime:
         (first, *_) = runtime.track(frames, options=TrackOptions(smooth=None), **options)
         single = runtime(frames[0], first.landmarks.box, **options)
         plain = runtime(frames[0], first.landmarks.box)
@@ -229,7 +225,7 @@ def test_refuses(call: Any, tmp_path: Path, words: list[str], code: int, complai
 def test_interrupted_the_file_plays(tmp_path: Path, signum: signal.Signals) -> None:
     pytest.importorskip("typer", reason="the command line needs the extra [cli]")
     moving_portrait(tmp_path / "a.avi", 600)
-    command = [sys.executable, "-m", "edgelm", "run", str(MODELS[0]), "a.avi", "--json", "-o", "out.mp4"]
+    command = [sys.executable, "-m", "edgelm", "run", str(READABLE[0]), "a.avi", "--json", "-o", "out.mp4"]
     process = subprocess.Popen(
         command, cwd=tmp_path, env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -255,7 +251,7 @@ def test_interrupted_the_file_plays(tmp_path: Path, signum: signal.Signals) -> N
 def test_a_reader_that_goes_away_leaves_the_file(tmp_path: Path) -> None:
     pytest.importorskip("typer", reason="the command line needs the extra [cli]")
     moving_portrait(tmp_path / "a.avi", 600)
-    command = [sys.executable, "-m", "edgelm", "run", str(MODELS[0]), "a.avi", "--json", "-o", "out.mp4"]
+    command = [sys.executable, "-m", "edgelm", "run", str(READABLE[0]), "a.avi", "--json", "-o", "out.mp4"]
     process = subprocess.Popen(command, cwd=tmp_path, env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     begin = time.monotonic()
     assert process.stdout is not None

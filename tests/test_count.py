@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from edgelm.errors import UsageError
 from edgelm.models.count import conv_weights, macs
+from edgelm.models.paper import PAPER
 from edgelm.models.quant_conv import QuantConv2d, freeze
 from edgelm.models.quantizers import QuantScheme
 from edgelm.models.registry import resolve
@@ -63,13 +64,11 @@ def test_a_size_without_pixels(size: int | tuple[int, int]) -> None:
 @pytest.mark.parametrize(
     ("name", "classes", "weights", "gmacs"),
     [
-        ("cunet2", 16, 1_898_880, 2.757),
-        ("cunet2-m64n16", 16, 480_448, 0.770),
-        ("cunet4-xnor", 16, 3_901_824, 5.451),
+        ("cunet4-xnor", 16, PAPER["cunet4"].conv_weights, PAPER["cunet4"].gmacs),
         ("cunet4", 68, 3_928_448, 5.560),
     ],
 )
-def test_papers(name: str, classes: int, weights: int, gmacs: float) -> None:
+def test_papers_network_quantized_and_of_faces(name: str, classes: int, weights: int, gmacs: float) -> None:
     entry = resolve(name).with_landmarks(classes)
     with torch.device("meta"):
         model = entry.family.build(entry.config, entry.scheme)

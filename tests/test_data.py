@@ -17,12 +17,16 @@ from edgelm import geometry
 from edgelm.errors import UsageError
 from edgelm.models.augment import Augmentation, make_batch
 from edgelm.models.create import default_spec
-from edgelm.models.data import Sample, load_folder, read_pts, tight_box
+from edgelm.models.data import Sample, tight_box
+from edgelm.models.datasets import open_data
+from edgelm.models.datasets.pts import read_pts
+from edgelm.models.faults import Faults
 from edgelm.models.registry import resolve
-from edgelm.schemes import flip_permutation
+from edgelm.schemes import flip_permutation, get_scheme
 from edgelm.spec import LandmarkScheme
 
 SPEC = default_spec(resolve("cunet2"), 64)
+FACE = get_scheme("300w68")
 STRONG = Augmentation((0.75, 1.25), 30.0, 0.1, True, 0.3)
 
 
@@ -68,7 +72,10 @@ def test_folder(tmp_path: Path) -> None:
     write_faces(tmp_path / "train", 3)
     (tmp_path / "train" / "0.txt").write_text("other files are left alone")
     (tmp_path / "train" / "2.pts").unlink()
-    samples = load_folder(tmp_path / "train", 68)
+    faults = Faults("skip")
+    form, samples = open_data(tmp_path / "train", FACE, faults=faults)
+    assert form.name == "pts"
+    assert [f.path.name for f in faults.found] == ["2.png"]
     assert [s.path.name for s in samples] == ["0.png", "1.png"]
     xy = random_face(1)[1]
     np.testing.assert_allclose(samples[1].xy, xy, atol=1e-5)
@@ -76,14 +83,16 @@ def test_folder(tmp_path: Path) -> None:
 
 
 def test_unusable_folder(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="not a folder"):
-        load_folder(tmp_path / "none", 68)
-    with pytest.raises(UsageError, match=r"no image with a \.pts"):
-        load_folder(tmp_path, 68)
-    (tmp_path / "a.png").touch()
+    with pytest.raises(UsageError, match="there is no"):
+        open_data(tmp_path / "none", FACE, "pts")
+    with pytest.raises(UsageError, match="holds no annotation of a known format"):
+        open_data(tmp_path, FACE, "pts")
     write_pts(tmp_path / "a.pts", np.zeros((5, 2), np.float32))
-    with pytest.raises(UsageError, match="68 landmarks, the file 5"):
-        load_folder(tmp_path, 68)
+    with pytest.raises(UsageError, match="holds no sample that can be used"):
+        open_data(tmp_path, FACE, "pts")
+    (tmp_path / "a.png").touch()
+    with pytest.raises(UsageError, match="has 5 landmarks, the network 68"):
+        open_data(tmp_path, FACE, "pts")
 
 
 def test_batch_is_seeded() -> None:

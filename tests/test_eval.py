@@ -20,7 +20,8 @@ from typer.testing import CliRunner
 from edgelm import decode, geometry, zoo
 from edgelm.cli.app import app
 from edgelm.errors import UsageError
-from edgelm.models.data import Sample, load_folder, sample_image, tight_box
+from edgelm.models.data import Sample, sample_image, tight_box
+from edgelm.models.datasets import open_data
 from edgelm.models.faults import Faults
 from edgelm.models.localize import Found, localize
 from edgelm.models.metrics import nme
@@ -67,7 +68,7 @@ def test_every_kind_of_file_measures_the_same(suffix: str, onnx: Path) -> None:
     (model,) = (p for p in [*zoo.checkpoints(), *zoo.bundled()] if p.name == stem + suffix)
     report = json.loads(run(model, FACES, "--json", "--limit", COUNT))
     with Runtime(onnx) as runtime:  # the slow twin: one photo after the other, as a user runs them
-        samples = load_folder(FACES, 68)[:COUNT]
+        samples = open_data(FACES, get_scheme("300w68"))[1][:COUNT]
         found = np.concatenate([runtime(sample_image(s), s.box[None]).xy for s in samples])
     errors = nme(found, np.stack([s.xy for s in samples]), "300w68")
     assert report["samples"] == COUNT
@@ -92,7 +93,7 @@ def test_pictures_report_and_flip_test(onnx: Path, tmp_path: Path) -> None:
     assert f"{report['metrics']['NME inter-ocular']:.3f} %" in told
     assert all(f"wrote {path}" in told for path in files)
     with Runtime(onnx) as runtime:
-        samples = load_folder(FACES, 68)[:COUNT]
+        samples = open_data(FACES, get_scheme("300w68"))[1][:COUNT]
         found = np.concatenate([runtime(sample_image(s), s.box[None], flip_test=True).xy for s in samples])
     errors = nme(found, np.stack([s.xy for s in samples]), "300w68")
     assert report["metrics"]["NME inter-ocular"] == pytest.approx(errors.mean(), abs=0.01)

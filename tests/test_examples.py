@@ -11,21 +11,17 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from bundled import PHOTO, READABLE
 
-from edgelm import zoo
 from edgelm.errors import UsageError
-from edgelm.runtimes.engines import engines
 from edgelm.runtimes.frames import open_frames
 from edgelm.runtimes.runtime import Runtime
 from edgelm.runtimes.track import TrackOptions
 
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
-PHOTO = zoo.photo()
-_INSTALLED = {engine.suffix for engine in engines() if engine.version() is not None}
-MODELS = [path for path in zoo.bundled() if path.suffix in _INSTALLED]
 pytestmark = [
     pytest.mark.skipif(not EXAMPLES.is_dir(), reason="the examples lie in the checkout only"),
-    pytest.mark.skipif(not MODELS or PHOTO is None, reason="no engine for the bundled models, or no photo"),
+    pytest.mark.skipif(not READABLE or PHOTO is None, reason="no engine for the bundled models, or no photo"),
 ]
 COUNT = 6
 
@@ -68,7 +64,7 @@ def run(folder: Path, *words: str) -> str:
     environment = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY")}
     environment["PYTHONPATH"] = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
-        [sys.executable, str(EXAMPLES / "pi_camera.py"), str(MODELS[0]), *words],
+        [sys.executable, str(EXAMPLES / "pi_camera.py"), str(READABLE[0]), *words],
         cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -116,9 +112,9 @@ def nv21(image: np.ndarray) -> bytes:
 def test_android_finds_what_the_library_finds(android: Any, video: Path) -> None:
     with open_frames(video) as source:
         frames = list(source)
-    with Runtime(MODELS[0]) as runtime:
+    with Runtime(READABLE[0]) as runtime:
         wanted = list(runtime.track(frames, options=TrackOptions(detect_every=15)))
-    about = json.loads(android.start(str(MODELS[0])))
+    about = json.loads(android.start(str(READABLE[0])))
     assert about["scheme"] == "300w68"
     assert len(about["names"]) == 68
     for frame, want in zip(frames, wanted, strict=True):
@@ -137,9 +133,9 @@ def test_android_finds_what_the_library_finds(android: Any, video: Path) -> None
 def test_android_nv21_turned_upright(android: Any, video: Path, rotation: int, turned: int | None) -> None:
     with open_frames(video) as source:
         image = next(iter(source)).image[:, :220]
-    with Runtime(MODELS[0]) as runtime:
+    with Runtime(READABLE[0]) as runtime:
         want = runtime(image)
-    android.start(str(MODELS[0]))
+    android.start(str(READABLE[0]))
     lying = image if turned is None else cv2.rotate(image, turned)
     got = json.loads(android.follow_nv21(nv21(lying), lying.shape[1], lying.shape[0], rotation, 0.0))
     assert got["image_size"] == [240, 220]
@@ -151,7 +147,7 @@ def test_android_nv21_turned_upright(android: Any, video: Path, rotation: int, t
 def test_android_refuses(android: Any) -> None:
     with pytest.raises(UsageError, match="call start first"):
         android.follow_rgba(bytes(64), 4, 4, 16, 0, 0.0)
-    android.start(str(MODELS[0]))
+    android.start(str(READABLE[0]))
     with pytest.raises(UsageError, match="63 bytes are no image of 4 rows of 16 bytes"):
         android.follow_rgba(bytes(63), 4, 4, 16, 0, 0.0)
     for size in ((-4, 4), (4, -4), (0, 4)):

@@ -1,6 +1,6 @@
 """`export` writes files that compute what torch computes: every scheme, both targets, portable or not."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ pytest.importorskip("ai_edge_litert", reason="exported .tflite files are verifie
 import onnx
 import onnx_ir as ir
 import torch
-from exports import Made, ir_weights, probes
+from exports import Made, ir_weights
 from nets import SIZE, probe_entry
 
 from edgelm.export import pipeline
@@ -29,12 +29,6 @@ from edgelm.testvector import replay, synthetic_input
 SCHEMES = ["float", "bw", "bwa", "tw", "bw-a8", "xnor"]
 QUANTIZED = {"squeeze": (13, 8), "grow": (5, 9 * 13), "down": (8, 13), "skip": (8, 13), "deep": (8, 72), "up": (8, 21)}
 """Rows and weights a row of the layers that an exported probe has; its intermediate head is gone."""
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Made]]:
-    with probes(tmp_path_factory.mktemp("checkpoints")) as get:
-        yield get
 
 
 @pytest.mark.parametrize("portable", [False, True])

@@ -1,7 +1,7 @@
 """The options of `export`: what the files hold, what fewer bits cost, and that both are verified and recorded."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ pytest.importorskip("onnxruntime", reason="exported .onnx files are verified wit
 pytest.importorskip("ai_edge_litert", reason="exported .tflite files are verified with it")
 
 import onnx
-from exports import Made, probes
+from exports import Made
 
 from edgelm.errors import UsageError, VerificationError
 from edgelm.export.pipeline import export
@@ -22,12 +22,6 @@ from edgelm.runtimes.tflite_file import verify_tflite
 from edgelm.spec import METADATA_KEY, ExportOptions, ModelSpec
 
 LAYERS = [f"convs.{name}" for name in ("squeeze", "grow", "down", "skip", "deep", "up")]
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Made]]:
-    with probes(tmp_path_factory.mktemp("checkpoints")) as get:
-        yield get
 
 
 @pytest.mark.parametrize(

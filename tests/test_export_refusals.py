@@ -1,6 +1,6 @@
 """`export` keeps no file that computes something else, and says which layer diverges; wrong arguments are refused."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ pytest.importorskip("onnxruntime", reason="exported .onnx files are verified wit
 pytest.importorskip("ai_edge_litert", reason="exported .tflite files are verified with it")
 
 import onnx_ir as ir
-from exports import Made, ir_weights, probes
+from exports import Made, ir_weights
 
 from edgelm.errors import EdgelmError, ModelFileError, UsageError, VerificationError
 from edgelm.export import layerwise, pipeline
@@ -22,12 +22,6 @@ from edgelm.export.passes import lower_portable
 from edgelm.export.passes.clean import Clean
 from edgelm.export.passes.pack_weights import PackWeights
 from edgelm.export.pipeline import Step, export
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Made]]:
-    with probes(tmp_path_factory.mktemp("checkpoints")) as get:
-        yield get
 
 
 class _Corrupt(PackWeights):

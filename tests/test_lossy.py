@@ -1,6 +1,6 @@
 """Fewer bits: the grids of the layers, the rewritten graph against the torch network it stands for, what is refused."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +11,7 @@ pytest.importorskip("onnx", reason="the exporter works on ONNX")
 
 import onnx_ir as ir
 import torch
-from exports import Made, probes
+from exports import Made
 from graphs import graph, normal, reference
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,12 +30,6 @@ from edgelm.spec import ExportOptions, InputSpec
 from edgelm.testvector import synthetic_input
 
 QUANTIZED = {f"convs.{name}" for name in ("squeeze", "grow", "down", "skip", "deep", "up")}
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Made]]:
-    with probes(tmp_path_factory.mktemp("checkpoints")) as get:
-        yield get
 
 
 def fused(source: Made, options: ExportOptions) -> ir.Model:

@@ -11,14 +11,12 @@ pytest.importorskip("onnx", reason="graph passes work on ONNX")
 import onnx_ir as ir
 from graphs import attributes, by_onnx, graph, ops, qconv
 from hypothesis import given, settings
-from qconv_cases import Case, cases, make_case
+from qconv_cases import ALL, Case, cases, make_case
 
 from edgelm.bits import pack_weights
 from edgelm.errors import UsageError
 from edgelm.export.passes.clean import Clean
 from edgelm.export.passes.lower_portable import LowerPortable, byte_table
-
-ALL = ("in_scale", "in_bias", "out_scale", "out_bias", "residual")
 
 
 @pytest.mark.parametrize("bits", [1, 2])

@@ -1,7 +1,7 @@
 """`export --weights`: float networks made smaller after training, through the whole pipeline and the command line."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -12,7 +12,7 @@ pytest.importorskip("onnx", reason="the exporter works on ONNX")
 
 import onnx_ir as ir
 import torch
-from exports import Made, probes
+from exports import Made
 from typer.testing import CliRunner
 
 from edgelm import zoo
@@ -24,12 +24,6 @@ from edgelm.export.pipeline import export
 from edgelm.file_info import read_info
 from edgelm.runtimes.runtime import Runtime
 from edgelm.spec import ModelSpec
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Made]]:
-    with probes(tmp_path_factory.mktemp("checkpoints")) as get:
-        yield get
 
 
 @pytest.fixture(scope="module")

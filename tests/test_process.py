@@ -14,15 +14,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bundled import READABLE
 from pace import EMULATED
 from session_models import tflite_file
 
-from edgelm import zoo
-from edgelm.runtimes.engines import engines
 from edgelm.runtimes.tflite import tflite_version
 
-_INSTALLED = {engine.suffix for engine in engines() if engine.version() is not None}
-MODELS = [pytest.param(str(path), id=path.suffix) for path in zoo.bundled() if path.suffix in _INSTALLED]
+MODELS = [pytest.param(str(path), id=path.suffix) for path in READABLE]
 LIMIT = 60.0
 """Seconds that a process may take."""
 

@@ -2,18 +2,17 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import cv2
 import pytest
+from bundled import lay_out
 
-from edgelm import zoo
 from edgelm.cli.advice import LAST_TFLITE_RUNTIME
 from edgelm.runtimes.onnx import onnx_problem
-from edgelm.runtimes.tflite import tflite_problem, tflite_version
+from edgelm.runtimes.tflite import tflite_problem
 
 PAGE = Path(__file__).parents[1] / "docs" / "raspberry-pi.md"
 pytestmark = pytest.mark.skipif(not PAGE.is_file(), reason="the documentation lies in the checkout only")
@@ -57,12 +56,7 @@ def programs() -> list[str]:
 
 @pytest.mark.parametrize("index", [0, 1])
 def test_the_camera_programs(tmp_path: Path, index: int) -> None:
-    models = [path for path in zoo.bundled() if path.suffix == ".tflite"]
-    photo = zoo.photo()
-    if not models or photo is None or tflite_version() is None:
-        pytest.skip("no TFLite engine, or no bundled .tflite model and photo")
-    shutil.copy(models[0], tmp_path / "face.tflite")
-    shutil.copy(photo, tmp_path / "photo.jpg")
+    lay_out(tmp_path)
     (tmp_path / "picamera2.py").write_text(f"{CAMERAS}\nPicamera2 = Camera\n")
     usb = f"{CAMERAS}\ncv2.VideoCapture = lambda number: Camera()\n" if "VideoCapture" in programs()[index] else ""
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])

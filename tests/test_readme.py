@@ -1,15 +1,12 @@
 """README's six lines work as they stand, and every command it names exists."""
 
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-
-from edgelm import zoo
-from edgelm.runtimes.tflite import tflite_version
+from bundled import lay_out
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -17,12 +14,7 @@ pytestmark = pytest.mark.skipif(not README.is_file(), reason="README.md lies in 
 
 
 def test_the_six_lines(tmp_path: Path) -> None:
-    models = [path for path in zoo.bundled() if path.suffix == ".tflite"]
-    photo = zoo.photo()
-    if not models or photo is None or tflite_version() is None:
-        pytest.skip("no TFLite engine, or no bundled .tflite model and photo")
-    shutil.copy(models[0], tmp_path / "face.tflite")
-    shutil.copy(photo, tmp_path / "photo.jpg")
+    lay_out(tmp_path)
     (code,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
     assert (tmp_path / "points.png").stat().st_size > 1000

@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,6 +13,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import torch
+from exports import traced_once
 from graphs import by_onnx, by_tflite
 from onnx import helper
 from onnx_cases import write_onnx
@@ -54,15 +54,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     randomize(model, 32, 0)
     path = tmp_path_factory.mktemp("sdu") / "a.pt"
     save_checkpoint(path, entry, model, default_spec(entry, 32))
-    traced: list[onnx.ModelProto] = []
-
-    def remembered(model: Any, spec: Any) -> Any:
-        if not traced:
-            traced.append(ir.to_proto(capture(model, spec)))
-        return ir.from_proto(traced[0])
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "capture", remembered)
+    with traced_once():
         yield path
 
 

@@ -9,16 +9,13 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from captures import grey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pace import examples
 
 from edgelm.errors import EdgelmError, UsageError
 from edgelm.video import VIDEO_CODECS, VideoFile, fitted
-
-
-def grey(level: int, height: int = 48, width: int = 64) -> np.ndarray:
-    return np.full((height, width, 3), level, np.uint8)
 
 
 def read(path: Path) -> list[np.ndarray]:

@@ -7,7 +7,7 @@ import pytest
 
 from edgelm import Runtime, zoo
 from edgelm.images import read_image
-from edgelm.models.data import load_folder
+from edgelm.models.datasets import open_data
 from edgelm.models.metrics import nme
 
 FACES = Path(__file__).parents[2] / "shared" / "data" / "faces68" / "val"
@@ -69,7 +69,7 @@ def test_points_lie_where_they_belong_on_the_portrait(runtime: Runtime) -> None:
 
 @pytest.mark.skipif(not FACES.is_dir(), reason="the annotated faces of the data set are not beside this checkout")
 def test_error_on_unseen_faces(runtime: Runtime) -> None:
-    samples = load_folder(FACES, 68)
+    _, samples = open_data(FACES, runtime.spec.scheme)
     found = np.concatenate([runtime(read_image(s.path), s.box[None]).xy for s in samples])
     errors = nme(found, np.stack([s.xy for s in samples]), runtime.spec.scheme.name)
     assert errors.mean() < NME_LIMIT[runtime.session.path.stem]

@@ -1,13 +1,12 @@
 """`edgelm bench`: how fast and how big, measured on this machine."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from edgelm.atomic import check_output, write_atomic
-from edgelm.cli.output import human, print_json, progress, warn
+from edgelm.atomic import check_output
+from edgelm.cli.output import human, print_json, progress, warn, write_json
 from edgelm.errors import UsageError
 
 __all__ = ["register", "show"]
@@ -71,7 +70,7 @@ def bench(
                 f"{total['p50']:.1f} ms; other work disturbed it, measure again on a calm machine"
             )
     if output is not None:
-        write_atomic(output, (json.dumps(report, indent=2, allow_nan=False) + "\n").encode())
+        write_json(output, report)
         progress(f"wrote {output}")
 
 
@@ -94,7 +93,7 @@ def _against(
         labelled = {path.name: path for path in models}
         report = against(labelled, names, checkpoint, threads=threads, rounds=runs or 40, progress=progress)
     if output is not None:
-        write_atomic(output, (json.dumps(report, indent=2, allow_nan=False) + "\n").encode())
+        write_json(output, report)
     _emulation(report["device"], to_stderr=as_json)
     if as_json:
         print_json(report)
@@ -116,7 +115,7 @@ def _kernels(isa: str | None, runs: int | None, as_json: bool, output: Path | No
             isas=isa.split(",") if isa else None, rounds=40 if runs is None else runs, progress=progress
         )
     if output is not None:
-        write_atomic(output, (json.dumps(report, indent=2, allow_nan=False) + "\n").encode())
+        write_json(output, report)
     _emulation(report["device"], to_stderr=as_json)
     if as_json:
         print_json(report)

@@ -1,15 +1,13 @@
 """`edgelm eval`: the accuracy of a checkpoint or an exported file on an annotated data set."""
 
-import json
 import math
-import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgelm.cli.output import human, print_json, progress, warn
+from edgelm.cli.bar import Bar
+from edgelm.cli.output import human, print_json, warn, write_json
 from edgelm.cli.save import check_saves
 from edgelm.errors import UsageError
 
@@ -65,8 +63,11 @@ def evaluate(
         if curve is not None and spec.task != "face":
             raise UsageError(f"{model} is a {spec.task} model; --curve draws the errors of faces")
         form, samples = open_data(data, spec.scheme, format, split=split, images=images, faults=faults)
-        with _Progress() as report:
-            found = localize(run, spec, samples[:limit], flip_test=flip_test, faults=faults, report=report)
+        with Bar("evaluating", _QUIET_S, time_left=True) as bar:
+            found = localize(
+                run, spec, samples[:limit], flip_test=flip_test, faults=faults,
+                report=lambda done, total: bar.show(done, total, f"{done}/{total} samples"),
+            )  # fmt: skip
         measured = measure(found, spec.scheme)
         facts: dict[str, Any] = {
             "model": str(model),
@@ -80,9 +81,7 @@ def evaluate(
         summary = facts | _plain(measured, found, faults)
         _draw(found, measured, spec, curve, worst)
         if output is not None:
-            from edgelm.atomic import write_atomic
-
-            write_atomic(output, (json.dumps(summary, indent=2, allow_nan=False) + "\n").encode())
+            write_json(output, summary)
         if not as_json:
             _show(facts, measured, found, faults)
             for path in (curve, worst, output):
@@ -137,35 +136,7 @@ def _show(facts: dict[str, Any], measured: "Measured", found: "Found", faults: "
     if faults.found:
         warn(f"{len(faults.found)} samples were left out:")
     for fault in faults.found:
-        warn(fault.why if str(fault.path) in fault.why else f"{fault.path}: {fault.why}")
-
-
-class _Progress:
-    """Progress as a bar on a terminal, else as a line every ten seconds. On stderr."""
-
-    def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-        from rich.progress import Progress as Bar
-
-        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-        console = Console(stderr=True, highlight=False)
-        self._bar = Bar(*columns, console=console, disable=not sys.stderr.isatty(), transient=True)
-        self._task = self._bar.add_task("evaluating", total=None)
-        self._spoke = time.monotonic()
-
-    def __enter__(self) -> "_Progress":
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def __call__(self, done: int, total: int) -> None:
-        self._bar.update(self._task, completed=done, total=total)
-        if self._bar.disable and time.monotonic() - self._spoke > _QUIET_S:
-            progress(f"{done}/{total} samples")
-            self._spoke = time.monotonic()
+        warn(str(fault))
 
 
 def register(app: typer.Typer) -> None:

@@ -7,11 +7,14 @@ import contextlib
 import json
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import typer
 
-__all__ = ["human", "print_json", "progress", "warn"]
+from edgelm.atomic import write_atomic
+
+__all__ = ["human", "print_json", "progress", "warn", "write_json"]
 
 
 def warn(text: str) -> None:
@@ -26,7 +29,16 @@ def progress(text: str) -> None:
 
 def print_json(value: Any) -> None:
     """Print one JSON object on stdout; NaN has no JSON form and would be a defect."""
-    typer.echo(json.dumps(value, indent=2, allow_nan=False))
+    typer.echo(_json(value))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write what `print_json` prints to a file, whole or not at all."""
+    write_atomic(path, f"{_json(value)}\n".encode())
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2, allow_nan=False)
 
 
 @contextlib.contextmanager

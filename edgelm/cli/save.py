@@ -1,6 +1,5 @@
 """`--save-json` and `--save-csv`: landmarks into files, each whole or not at all."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgelm.atomic import check_output, write_atomic
+from edgelm.cli.output import write_json
 from edgelm.errors import UsageError
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def check_saves(*paths: Path | None) -> None:
 def save(report: Mapping[str, Any], found: "Landmarks", as_json: Path | None, as_csv: Path | None) -> list[Path]:
     """Write the files asked for; returns their paths."""
     if as_json is not None:
-        write_atomic(as_json, (json.dumps(report, indent=2, allow_nan=False) + "\n").encode())
+        write_json(as_json, report)
     if as_csv is not None:
         write_atomic(as_csv, found.to_csv().encode())
     return [path for path in (as_json, as_csv) if path is not None]

@@ -1,13 +1,12 @@
 """`edgelm train`: a network from annotated photos; `edgelm curves`: how runs went. Need torch and matplotlib."""
 
 import os
-import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgelm.cli.bar import Bar
 from edgelm.cli.models import Name, Supervisions, check_checkpoint, tell_alias
 from edgelm.errors import UsageError
 
@@ -81,51 +80,30 @@ def train(
     typer.echo(f"wrote {output}")
 
 
-class _Reporter:
-    """Progress as a bar on a terminal, else as a line every half minute; and a line per epoch for both. On stderr."""
+class _Reporter(Bar):
+    """Progress of a training; and a line per epoch, bar or not."""
 
     def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
-        from rich.progress import Progress as Bar
-
-        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
-        self._console = Console(stderr=True, highlight=False)
-        self._bar = Bar(*columns, console=self._console, disable=not sys.stderr.isatty(), transient=True)
-        self._task = self._bar.add_task("reading the photos", total=None)
-        self._spoke = time.monotonic()
+        super().__init__("reading the photos", _QUIET_S)
         self._begun = False
-
-    def __enter__(self) -> "_Reporter":
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
 
     def __call__(self, at: "Progress") -> None:
         if not self._begun and at.epoch > 1:
-            self._say(f"continuing after epoch {at.epoch - 1}/{at.epochs}")
+            self.say(f"continuing after epoch {at.epoch - 1}/{at.epochs}")
         self._begun = True
         if at.nme is not None:
-            self._say(f"epoch {at.epoch}/{at.epochs}  loss {at.loss:.5f}  val NME {at.nme:.2f} {at.unit}")
+            self.say(f"epoch {at.epoch}/{at.epochs}  loss {at.loss:.5f}  val NME {at.nme:.2f} {at.unit}")
             return
         text = f"epoch {at.epoch}/{at.epochs}  loss {at.loss:.5f}  {at.images_per_second:.1f} photos/s"
         text += _left(at.seconds_left)
-        self._bar.update(self._task, description=text, completed=at.step, total=at.steps)
-        if self._bar.disable and time.monotonic() - self._spoke > _QUIET_S:
-            self._say(f"{text}  step {at.step}/{at.steps}")
+        self.show(at.step, at.steps, f"{text}  step {at.step}/{at.steps}", text)
 
     def left_out(self, faults: "Sequence[Fault]") -> None:
         """Name the samples that cannot be used."""
         if faults:
-            self._say(f"{len(faults)} samples are left out:")
+            self.say(f"{len(faults)} samples are left out:")
         for fault in faults:
-            self._say(fault.why if str(fault.path) in fault.why else f"{fault.path}: {fault.why}")
-
-    def _say(self, line: str) -> None:
-        self._console.print(line, soft_wrap=True)
-        self._spoke = time.monotonic()
+            self.say(str(fault))
 
 
 def _left(seconds: float | None) -> str:

@@ -16,7 +16,7 @@ import onnx_ir as ir
 
 from edgelm.bits import pack_weights
 from edgelm.errors import UsageError
-from edgelm.export.nodes import call_name, constant, is_builtin, is_quant_conv, quant_conv
+from edgelm.export.nodes import call_name, constant, given_attributes, is_builtin, is_quant_conv, quant_conv
 from edgelm.export.ops import QUANT_CONV
 
 __all__ = ["AdoptReal"]
@@ -49,7 +49,7 @@ class AdoptReal(ir.passes.InPlacePass):
 def _adopted(graph: ir.Graph, node: ir.Node, prefix: str, names: set[str | None]) -> ir.Node | None:
     x, weight, *rest = node.inputs
     tensors = [None if v is None else ir.convenience.get_const_tensor(v) for v in (weight, *rest)]
-    given = {name: attribute.value for name, attribute in node.attributes.items()}
+    given = given_attributes(node)
     if x is None or weight is None or tensors[0] is None or len(tensors[0].shape) != 4:
         return None
     if given.get("group", 1) != 1 or given.get("auto_pad", "NOTSET") != "NOTSET":

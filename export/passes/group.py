@@ -17,6 +17,7 @@ from edgelm.export.nodes import (
     attributes_of,
     channels_of,
     constant_of,
+    given_attributes,
     is_builtin,
     is_quant_conv,
     operand,
@@ -54,7 +55,7 @@ def _has(node: ir.Node) -> bool:
     """Whether the op has this node, in this form."""
     if is_quant_conv(node):
         return True
-    given = {name: attribute.value for name, attribute in node.attributes.items()}
+    given = given_attributes(node)
     if is_builtin(node, "MaxPool"):
         given = {name: _plain(value) for name, value in given.items()}
         return _POOL | given == _POOL and {"kernel_shape", "strides"} <= given.keys() and len(node.outputs) == 1

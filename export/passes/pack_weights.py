@@ -16,6 +16,7 @@ import onnx_ir as ir
 
 from edgelm.bits import pack_weights
 from edgelm.export.nodes import call_name, constant, constant_of, quant_conv
+from edgelm.export.ops import DOMAIN, OPSET
 from edgelm.models.quant_conv import CANONICAL_DOMAIN, CANONICAL_OP
 
 __all__ = ["PackWeights"]
@@ -61,5 +62,5 @@ class PackWeights(ir.passes.InPlacePass):
             ir.convenience.replace_nodes_and_values(graph, node, [node], [made], node.outputs, made.outputs)
         model.opset_imports.pop(CANONICAL_DOMAIN, None)
         if canonical:
-            model.opset_imports["edgelm"] = 1
+            model.opset_imports[DOMAIN] = OPSET
         return ir.passes.PassResult(model, modified=bool(canonical))

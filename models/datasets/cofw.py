@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelm.errors import PackageMissingError, UsageError
+from edgelm.images import MAX_PIXELS
 from edgelm.models.data import Sample, tight_box
 from edgelm.models.datasets.base import Format, Request, check_landmarks
 from edgelm.models.datasets.files import numbers
@@ -20,7 +21,6 @@ from edgelm.models.datasets.files import numbers
 __all__ = ["COFW", "rounded_out"]
 
 _K = 29
-_MAX_PIXELS = 100_000_000
 _MAX_SAMPLES = 100_000
 _PARTS = {"train": ("IsTr", "phisTr"), "test": ("IsT", "phisT")}
 
@@ -91,7 +91,7 @@ def _image(path: Path, images: str, i: int) -> NDArray[np.uint8]:
     with _opened(path) as file:
         reference = np.reshape(file[images], -1)[i]
         stored = file[reference] if isinstance(reference, h5py.Reference) else None
-        if not isinstance(stored, h5py.Dataset) or stored.dtype != np.uint8 or stored.size > _MAX_PIXELS * 3:
+        if not isinstance(stored, h5py.Dataset) or stored.dtype != np.uint8 or stored.size > MAX_PIXELS * 3:
             raise UsageError(f"{path}: {images}[{i}] is not an image of bytes")
         pixels: NDArray[np.uint8] = stored[()].T  # to (H, W) or (H, W, 3)
     if pixels.ndim == 2:

@@ -1,4 +1,5 @@
-/* Validation of a QuantConv2d's attributes and weights; the ranges are those of the op record in export/ops.py. */
+/* Validation of attributes and of a QuantConv2d's weights; the ranges are those of the op records in export/. */
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -30,6 +31,19 @@ static const struct {
 };
 enum { COUNT = sizeof ranges / sizeof ranges[0] };
 _Static_assert(sizeof(edgelm_qconv_attrs) == COUNT * sizeof(int32_t), "one range for each attribute");
+_Static_assert(sizeof(edgelm_deform_attrs) == offsetof(edgelm_qconv_attrs, weight_bits),
+               "the first ranges hold for it");
+
+int edgelm_check_ranges(const char* op, const void* attrs, size_t bytes, char* error, size_t size) {
+  int32_t values[COUNT];
+  memcpy(values, attrs, bytes);
+  for (size_t i = 0; i < bytes / sizeof *values; ++i) {
+    if (values[i] >= ranges[i].low && values[i] <= ranges[i].high) continue;
+    snprintf(error, size, "%s: %s is %d..%d, got %d", op, ranges[i].name, ranges[i].low, ranges[i].high, values[i]);
+    return -1;
+  }
+  return 0;
+}
 
 /* Weights and activations that go together. */
 static int check_bits(const edgelm_qconv_attrs* a, char* error, size_t size) {
@@ -53,14 +67,7 @@ static int check_bits(const edgelm_qconv_attrs* a, char* error, size_t size) {
 }
 
 static int check_attrs(const edgelm_qconv_attrs* a, char* error, size_t size) {
-  int32_t values[COUNT];
-  memcpy(values, a, sizeof values);
-  for (size_t i = 0; i < COUNT; ++i) {
-    if (values[i] >= ranges[i].low && values[i] <= ranges[i].high) continue;
-    snprintf(error, size, "QuantConv2d: %s is %d..%d, got %d", ranges[i].name, ranges[i].low, ranges[i].high,
-             values[i]);
-    return -1;
-  }
+  if (edgelm_check_ranges("QuantConv2d", a, sizeof *a, error, size)) return -1;
   if (check_bits(a, error, size)) return -1;
   const struct {
     const char* name;

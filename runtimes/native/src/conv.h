@@ -148,6 +148,10 @@ void edgelm_conv_clear(edgelm_conv* conv);
 /* 0, or -1 where the padded image is smaller than the kernel or a size is not in 1..65536. */
 int edgelm_conv_out_size(const edgelm_qconv_attrs* attrs, int32_t H, int32_t W, int32_t* OH, int32_t* OW);
 
+/* 0, or -1 and a sentence: each attribute of `op` in its range. `attrs`: an edgelm_qconv_attrs or, which begins as that
+ * does, an edgelm_deform_attrs. */
+int edgelm_check_ranges(const char* op, const void* attrs, size_t bytes, char* error, size_t size);
+
 /* 0, or -1 and a sentence: ranges of the attributes, size of the weights, unused codes. */
 int edgelm_check(const edgelm_qconv_attrs* attrs, const uint8_t* weight, size_t weight_bytes, char* error, size_t size);
 

@@ -9,28 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "edgelm.h"
+#include "conv.h"
 
-static const struct {
-  const char* name;
-  int32_t low, high;
-} ranges[] = {
-    {"version", 1, 1},
-    {"kernel_h", 1, 255},
-    {"kernel_w", 1, 255},
-    {"stride_h", 1, 255},
-    {"stride_w", 1, 255},
-    {"dilation_h", 1, 255},
-    {"dilation_w", 1, 255},
-    {"pad_top", 0, 65535},
-    {"pad_left", 0, 65535},
-    {"pad_bottom", 0, 65535},
-    {"pad_right", 0, 65535},
-    {"in_channels", 1, 1 << 16},
-    {"out_channels", 1, 1 << 16},
-};
-enum { COUNT = sizeof ranges / sizeof ranges[0], MOST_TAPS = 1 << 16, MOST_SIDE = 1 << 16 };
-_Static_assert(sizeof(edgelm_deform_attrs) == COUNT * sizeof(int32_t), "one range for each attribute");
+enum { MOST_TAPS = 1 << 16, MOST_SIDE = 1 << 16 };
 
 /* All weights pass by once for each tile; with larger ones that cost no less, with smaller ones more. */
 static const size_t tile_bytes = (size_t)1 << 19;
@@ -42,14 +23,7 @@ struct edgelm_deform {
 };
 
 static int check_attrs(const edgelm_deform_attrs* attrs, char* error, size_t size) {
-  int32_t values[COUNT];
-  memcpy(values, attrs, sizeof values);
-  for (size_t i = 0; i < COUNT; ++i) {
-    if (values[i] >= ranges[i].low && values[i] <= ranges[i].high) continue;
-    snprintf(error, size, "DeformConv2d: %s is %d..%d, got %d", ranges[i].name, ranges[i].low, ranges[i].high,
-             values[i]);
-    return -1;
-  }
+  if (edgelm_check_ranges("DeformConv2d", attrs, sizeof *attrs, error, size)) return -1;
   const uint64_t taps = (uint64_t)attrs->kernel_h * attrs->kernel_w * attrs->in_channels;
   if (taps > MOST_TAPS) {
     snprintf(error, size, "DeformConv2d: a filter has at most %d weights, got %llu", MOST_TAPS,
@@ -128,15 +102,13 @@ typedef struct run {
   uint8_t* scratch;
 } run;
 
-static size_t up(size_t bytes) { return (bytes + 63) & ~(size_t)63; }
-
 /* Sizes that do not depend on the batch. */
 static int plan(run* run, char* error, size_t error_size) {
   const edgelm_deform* deform = run->deform;
   const size_t bytes = deform->taps * sizeof(float), wanted = tile_bytes / bytes;
   run->pixels = (size_t)run->y->height * (size_t)run->y->width;
   run->tile = wanted < 1 ? 1 : wanted < run->pixels ? wanted : run->pixels;
-  run->row_bytes = up(run->tile * bytes);
+  run->row_bytes = edgelm_up(run->tile * bytes, 64);
   size_t most = 0;
   const size_t sizes[] = {run->tile, run->pixels % run->tile};
   for (size_t i = 0; i < 2; ++i) {
@@ -147,7 +119,7 @@ static int plan(run* run, char* error, size_t error_size) {
     if (edgelm_graph_shape(deform->multiply, &rows, 1, &out, &scratch, error, error_size)) return -1;
     if (scratch > most) most = scratch;
   }
-  run->work_bytes = run->row_bytes + up(most);
+  run->work_bytes = run->row_bytes + edgelm_up(most, 64);
   return 0;
 }
 
