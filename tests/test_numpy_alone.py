@@ -1,4 +1,4 @@
-"""A device with numpy alone: descriptions, geometry, decoding and results work, all else says what to install.
+"""A device with numpy alone, or an engine beside it: what they can works, all else says what to install.
 
 Each test runs in a process in which OpenCV, the engines and what people use beside them cannot be imported.
 """
@@ -85,3 +85,20 @@ print(json.dumps([points, len(texts), [said(found.draw, np.zeros((99, 99, 3), np
     assert words[0].startswith("PackageMissingError: crops, photos and drawing need OpenCV")
     assert "run `pip install opencv-python-headless`" in words[0]
     assert "run `pip install pandas`" in words[1]
+
+
+@pytest.mark.parametrize("path", [pytest.param(str(path), id=path.suffix) for path in zoo.bundled()])
+def test_an_engine_and_boxes_need_no_opencv(path: str) -> None:
+    """Which an app with a detector of its own can leave out; looking for faces needs it, and says so."""
+    pytest.importorskip("onnxruntime" if path.endswith(".onnx") else "ai_edge_litert", reason="runs the file")
+    body = """
+Absent.names = ("cv2",)
+image = np.random.RandomState(0).randint(0, 256, (240, 320, 3)).astype(np.uint8)
+with edgelm.Runtime(sys.argv[1]) as runtime:
+    xy, score = runtime(image, [[80, 60, 240, 220]])
+    print(json.dumps([xy.shape, bool(np.isfinite(xy).all()), said(runtime, image)]))
+"""
+    shape, finite, words = alone(body, path)
+    assert shape == [1, 68, 2]
+    assert finite
+    assert words.startswith("PackageMissingError: crops, photos and drawing need OpenCV")
