@@ -6,14 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import onnx
 import onnx_ir as ir
-import pytest
 from nets import make, probe_entry
 from torch import nn
+from tracing import traced, tracing_once
 
-from edgelm.export import pipeline
-from edgelm.export.capture import capture
 from edgelm.export.nodes import is_quant_conv
 from edgelm.models.checkpoint import save_checkpoint
 from edgelm.models.quant_conv import freeze
@@ -32,9 +29,8 @@ class Made:
 
 @contextmanager
 def probes(folder: Path) -> Iterator[Callable[[str], Made]]:
-    """Checkpoints by scheme. Tracing takes seconds, so that each network is traced once."""
+    """Checkpoints by scheme, whose networks are traced once."""
     known: dict[str, Made] = {}
-    traced: dict[str, onnx.ModelProto] = {}
 
     def get(scheme: str) -> Made:
         if scheme not in known:
@@ -42,17 +38,10 @@ def probes(folder: Path) -> Iterator[Callable[[str], Made]]:
             model, spec = make(entry, seed=1)
             save_checkpoint(folder / f"{scheme}.pt", entry, model, spec)
             model = freeze(model)
-            known[scheme] = Made(folder / f"{scheme}.pt", model, spec, lambda: remembered(model, spec))
+            known[scheme] = Made(folder / f"{scheme}.pt", model, spec, lambda: traced(model, spec))
         return known[scheme]
 
-    def remembered(model: nn.Module, spec: ModelSpec) -> ir.Model:
-        key = repr(model)
-        if key not in traced:
-            traced[key] = ir.to_proto(capture(model, spec))
-        return ir.from_proto(traced[key])
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "capture", remembered)
+    with tracing_once():
         yield get
 
 

@@ -13,14 +13,12 @@ import pytest
 
 pytest.importorskip("torch", reason="defining networks needs torch")
 
-import onnx
-import onnx_ir as ir
 import torch
 from torch import nn
+from tracing import tracing_once
 
 from edgelm.errors import UsageError
-from edgelm.export import pipeline
-from edgelm.export.capture import capture
+from edgelm.export.pipeline import export
 from edgelm.models.checkpoint import save_checkpoint
 from edgelm.models.count import conv_weights, macs
 from edgelm.models.create import default_spec, randomize
@@ -33,7 +31,6 @@ from edgelm.models.packed_size import packed_size
 from edgelm.models.paper import PAPER
 from edgelm.models.registry import SCHEMES, Entry, Family, families, networks
 from edgelm.models.sdu import SDUConfig
-from edgelm.spec import ModelSpec
 
 # By family: small configurations, and the side of their input in px.
 SMALL: dict[str, list[tuple[Any, int]]] = {
@@ -120,23 +117,13 @@ def test_every_parameter_gets_a_gradient(family: str, config: Any, side: int, sc
 
 
 @pytest.mark.parametrize(("family", "config", "side"), CASES)
-def test_exports_are_verified(
-    family: str, config: Any, side: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_exports_are_verified(family: str, config: Any, side: int, tmp_path: Path) -> None:
     entry, model = build(family, config, side, "-bwa")
-    traced: list[onnx.ModelProto] = []
-
-    def remembered(model: nn.Module, spec: ModelSpec) -> ir.Model:
-        """The graph, traced once for both targets: it takes longest."""
-        if not traced:
-            traced.append(ir.to_proto(capture(model, spec)))
-        return ir.from_proto(traced[0])
-
-    monkeypatch.setattr(pipeline, "capture", remembered)
     checkpoint = tmp_path / "small.pt"
     save_checkpoint(checkpoint, entry, model, default_spec(entry, side))
     for target in ("onnx", "tflite"):
-        report = pipeline.export(checkpoint, target)
+        with tracing_once():
+            report = export(checkpoint, target)
         assert report.end_to_end is not None
         assert report.end_to_end.passed
         assert report.layers is not None

@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,6 +19,7 @@ from onnx_cases import write_onnx
 from session_models import SPEC
 from test_sdu import wake
 from torch import nn
+from tracing import tracing_once
 
 from edgelm.errors import EngineMissingError, UsageError, VerificationError
 from edgelm.export import pipeline
@@ -45,7 +45,7 @@ ENGINE = {"onnx": "onnxruntime", "tflite": "ai_edge_litert"}
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A network with every transformer; tracing it takes seconds, so that it is done once."""
+    """A network with every transformer; it is traced once."""
     config = SDUConfig("sat3", "hpm", 1, 1, 2, rotate=True, width=16, classes=5, side=32)
     entry = Entry("transformers", SDU_FAMILY, config, SCHEMES["-bw"])
     torch.manual_seed(0)
@@ -54,15 +54,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     randomize(model, 32, 0)
     path = tmp_path_factory.mktemp("sdu") / "a.pt"
     save_checkpoint(path, entry, model, default_spec(entry, 32))
-    traced: list[onnx.ModelProto] = []
-
-    def remembered(model: Any, spec: Any) -> Any:
-        if not traced:
-            traced.append(ir.to_proto(capture(model, spec)))
-        return ir.from_proto(traced[0])
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "capture", remembered)
+    with tracing_once():
         yield path
 
 

@@ -16,11 +16,11 @@ import onnx_ir as ir
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from tracing import tracing_once
 
 from edgelm.bits import pack_weights
 from edgelm.errors import VerificationError
 from edgelm.export import pipeline
-from edgelm.export.capture import capture
 from edgelm.export.passes.fuse_batch_norm import FuseBatchNorm
 from edgelm.export.pipeline import export
 from edgelm.models.checkpoint import save_checkpoint
@@ -28,7 +28,6 @@ from edgelm.models.create import default_spec, randomize
 from edgelm.models.quant_conv import QuantConv2d, conv_for, freeze
 from edgelm.models.quantizers import QuantScheme
 from edgelm.models.registry import SCHEMES, Entry, Family, register_family
-from edgelm.spec import ModelSpec
 
 SIZE = 32
 
@@ -90,15 +89,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
     path = tmp_path_factory.mktemp("twice") / "twice.pt"
     save_checkpoint(path, entry, model, spec, packed=True)
     freeze(model)
-    traced: list[onnx.ModelProto] = []
-
-    def remembered(model: nn.Module, spec: ModelSpec) -> ir.Model:
-        if not traced:  # tracing takes seconds
-            traced.append(ir.to_proto(capture(model, spec)))
-        return ir.from_proto(traced[0])
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "capture", remembered)
+    with tracing_once():
         yield Made(path, model, packed(model, "shared"))
 
 
