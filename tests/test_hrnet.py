@@ -21,6 +21,7 @@ from edgelm.models.checkpoint import load_checkpoint, save_checkpoint
 from edgelm.models.count import macs
 from edgelm.models.create import create, default_spec
 from edgelm.models.hrnet import HRNet, HRNetConfig
+from edgelm.models.outline import outline
 from edgelm.models.published import import_published, read_state
 from edgelm.models.quant_conv import QuantConv2d
 from edgelm.models.quantizers import QuantScheme
@@ -50,7 +51,7 @@ GFLOPS = {
 
 def on_paper(config: HRNetConfig) -> HRNet:
     """The network without memory for its weights."""
-    with torch.device("meta"):
+    with outline():
         return HRNet(config, QuantScheme())
 
 
@@ -95,7 +96,7 @@ def test_every_parameter_learns(head: Any, suffix: str) -> None:
 
 @pytest.mark.parametrize("head", ["v1", "v2"])
 def test_quantizes_all_but_the_first_and_the_last_convolution(head: Any) -> None:
-    with torch.device("meta"):
+    with outline():
         model = HRNet(HRNetConfig(4, head, 5), SCHEMES["-bw"])
     real = [n for n, m in model.named_modules() if isinstance(m, nn.Conv2d)]
     assert real == ["conv1", "final_layer" if head == "v1" else "head.3"]

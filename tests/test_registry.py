@@ -27,6 +27,7 @@ from edgelm.models.dense_unet import DenseUNetConfig
 from edgelm.models.hourglass import HourglassConfig
 from edgelm.models.hrnet import HRNetConfig
 from edgelm.models.iterative import IterativeCUNetConfig
+from edgelm.models.outline import outline
 from edgelm.models.packed_size import packed_size
 from edgelm.models.paper import PAPER
 from edgelm.models.registry import SCHEMES, Entry, Family, families, networks
@@ -56,8 +57,9 @@ def registered() -> list[Family]:
     return list({entry.family.name: entry.family for entry in networks()}.values())
 
 
-def on_meta(entry: Entry, scheme: str = "") -> nn.Module:
-    with torch.device("meta"):
+def on_paper(entry: Entry, scheme: str = "") -> nn.Module:
+    """The network without numbers in it."""
+    with outline():
         return entry.family.build(entry.config, SCHEMES[scheme])
 
 
@@ -65,11 +67,11 @@ def on_meta(entry: Entry, scheme: str = "") -> nn.Module:
 def test_counts_are_the_papers(entry: Entry) -> None:
     row = PAPER[entry.name]
     entry = entry.with_landmarks(row.classes)
-    model = on_meta(entry)
+    model = on_paper(entry)
     parameters = sum(p.numel() for p in model.parameters())
     assert (conv_weights(model), parameters) == (row.conv_weights, row.parameters)
     assert round(macs(model, entry.family.size(entry.config)) / 1e9, 3) == row.gmacs
-    assert packed_size(on_meta(entry, "-bwa")).total == row.packed_bytes
+    assert packed_size(on_paper(entry, "-bwa")).total == row.packed_bytes
     count = row.conv_weights if row.counted == "convolutions" else row.parameters
     if row.printed is not None:
         assert abs(count / 1e6 - row.printed) <= row.tolerance
@@ -87,8 +89,8 @@ def test_every_family_is_tried() -> None:
 def test_heatmaps_have_the_size_that_the_spec_says(entry: Entry) -> None:
     entry = entry.with_landmarks(19)
     spec = default_spec(entry, entry.family.size(entry.config))
-    with torch.no_grad():
-        made = on_meta(entry).eval()(torch.empty(2, 3, spec.input.height, spec.input.width, device="meta"))
+    with torch.no_grad(), outline():
+        made = on_paper(entry).eval()(torch.empty(2, 3, spec.input.height, spec.input.width))
     assert {tuple(maps.shape) for maps in made} == {(2, 19, spec.heatmap_height, spec.heatmap_width)}
 
 
