@@ -1,6 +1,7 @@
 """Networks traced once, however many tests export them: tracing takes longer than all that follows it."""
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 from torch import nn
+from torch.onnx._internal.exporter._registration import ONNXRegistry
 
 from edgelm.export import pipeline
 from edgelm.export.capture import capture
@@ -17,6 +19,8 @@ from edgelm.export.pipeline import weights_sha256
 from edgelm.spec import ModelSpec
 
 _TRACED: dict[str, onnx.ModelProto] = {}
+_operators = functools.cache(ONNXRegistry.from_torchlib)
+"""How each of torch's 500 operators is written in ONNX; the exporter parses them anew for every network."""
 
 
 def _settings(module: nn.Module) -> list[tuple[str, Any]]:
@@ -39,7 +43,9 @@ def traced(model: nn.Module, spec: ModelSpec) -> ir.Model:
     """What `capture` makes of a network; a second call with an equal network traces nothing."""
     key = _fingerprint(model, spec)
     if key not in _TRACED:
-        _TRACED[key] = ir.to_proto(capture(model, spec))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(_operators))
+            _TRACED[key] = ir.to_proto(capture(model, spec))
     return ir.from_proto(_TRACED[key])
 
 
