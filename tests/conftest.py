@@ -1,6 +1,8 @@
 """What all tests share."""
 
 import os
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -25,3 +27,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         reason = _SLOW.get((item.path.name, item.name.partition("[")[0]))
         if reason is not None:
             item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="module")
+def known_probes() -> Iterator[None]:
+    """See `trainings.known_probes`."""
+    import trainings  # which needs torch
+
+    with trainings.known_probes():
+        yield
+
+
+@pytest.fixture(scope="session")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder to train on, see `trainings.write_data`; tests only read it."""
+    import trainings
+
+    folder = tmp_path_factory.mktemp("faces")
+    trainings.write_data(folder)
+    return folder
