@@ -57,9 +57,10 @@ def test_second_pass_is_the_row_on_the_refined_input() -> None:
     with torch.no_grad():
         entered = model.enter(x)
         row = CUNet(CUNetConfig(3, 8, 4, 2, 5), model.scheme).eval()  # the slow twin of the first pass, run whole
+        state = model.state_dict()
         row.load_state_dict(
-            {k: model.state_dict().get(f"first.{k}", v) for k, v in row.state_dict().items()}
-            | {k: v for k, v in model.state_dict().items() if k.startswith("stem")}
+            {k: state.get(f"first.{k}", v) for k, v in row.state_dict().items()}
+            | {k: v for k, v in state.items() if k.startswith("stem")}
         )
         seen: list[torch.Tensor] = []
         row.nets[-1].register_forward_pre_hook(lambda _, args: seen.append(args[0]))
