@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from edgelm.atomic import write_atomic
 from edgelm.errors import ModelFileError, UsageError
+from edgelm.models.outline import outline
 from edgelm.models.packed_state import pack_state, unpack_state
 from edgelm.models.quantizers import QuantScheme
 from edgelm.models.registry import Entry, get_family
@@ -141,7 +142,7 @@ def _rebuild(content: dict[str, Any]) -> Checkpoint:
         raise ModelFileError(f"{entry.config.classes} heatmaps but a scheme of {len(spec.scheme.names)} landmarks")
     packed = bool(content["packed"])
     state: Mapping[str, Tensor] = content["state"]
-    with torch.device("meta"):
+    with outline():
         model = family.build(entry.config, entry.scheme)
     model.to_empty(device="cpu")
     if packed:

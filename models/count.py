@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from edgelm.errors import UsageError
+from edgelm.models.outline import outline
 
 __all__ = ["conv_weights", "macs"]
 
@@ -55,7 +56,7 @@ def macs(model: nn.Module, size: int | tuple[int, int]) -> int:
     empty = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors.items()}
     hooks = [m.register_forward_hook(count) for m in model.modules() if _weight(m) is not None]
     try:
-        with torch.no_grad(), _evaluating(model):
+        with torch.no_grad(), _evaluating(model), outline():
             torch.func.functional_call(model, empty, (torch.empty(1, 3, height, width, device="meta"),))
     finally:
         for hook in hooks:

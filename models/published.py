@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from edgelm.errors import ModelFileError, UsageError
 from edgelm.models.checkpoint import MAX_BYTES
 from edgelm.models.create import Size, default_spec
+from edgelm.models.outline import outline
 from edgelm.models.registry import Entry, resolve
 from edgelm.schemes import get_scheme
 from edgelm.spec import ModelSpec
@@ -53,7 +54,7 @@ def import_published(
         raise UsageError(f"{arch} is quantized, published weights are float; import them as another name")
     spec = default_spec(entry, entry.family.size(entry.config) if size is None else size)
     state = read_state(path)
-    with torch.device("meta"):
+    with outline():
         model = entry.family.build(entry.config, entry.scheme)
     model.to_empty(device="cpu")
     _check(path, arch, scheme, state, model.state_dict())

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -39,3 +40,22 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Callable[[str], 
 
     with probes(tmp_path_factory.mktemp("checkpoints")) as get:
         yield get
+
+
+@pytest.fixture(scope="module")
+def known_probes() -> Iterator[None]:
+    """See `trainings.known_probes`."""
+    import trainings  # which needs torch
+
+    with trainings.known_probes():
+        yield
+
+
+@pytest.fixture(scope="session")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder to train on, see `trainings.write_data`; tests only read it."""
+    import trainings
+
+    folder = tmp_path_factory.mktemp("faces")
+    trainings.write_data(folder)
+    return folder

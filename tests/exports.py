@@ -6,14 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import onnx
 import onnx_ir as ir
-import pytest
 from nets import make, probe_entry
 from torch import nn
+from tracing import traced, tracing_once
 
-from edgelm.export import pipeline
-from edgelm.export.capture import capture
 from edgelm.export.nodes import is_quant_conv
 from edgelm.models.checkpoint import save_checkpoint
 from edgelm.models.quant_conv import freeze
@@ -31,24 +28,8 @@ class Made:
 
 
 @contextmanager
-def traced_once() -> Iterator[Callable[[nn.Module, ModelSpec], ir.Model]]:
-    """Within the block each network is traced once, which takes seconds, by `export` and by what is handed out."""
-    traced: dict[str, onnx.ModelProto] = {}
-
-    def remembered(model: nn.Module, spec: ModelSpec) -> ir.Model:
-        key = repr(model)
-        if key not in traced:
-            traced[key] = ir.to_proto(capture(model, spec))
-        return ir.from_proto(traced[key])
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "capture", remembered)
-        yield remembered
-
-
-@contextmanager
 def probes(folder: Path) -> Iterator[Callable[[str], Made]]:
-    """Checkpoints by scheme, traced once."""
+    """Checkpoints by scheme, whose networks are traced once."""
     known: dict[str, Made] = {}
 
     def get(scheme: str) -> Made:
@@ -57,10 +38,10 @@ def probes(folder: Path) -> Iterator[Callable[[str], Made]]:
             model, spec = make(entry, seed=1)
             save_checkpoint(folder / f"{scheme}.pt", entry, model, spec)
             model = freeze(model)
-            known[scheme] = Made(folder / f"{scheme}.pt", model, spec, lambda: trace(model, spec))
+            known[scheme] = Made(folder / f"{scheme}.pt", model, spec, lambda: traced(model, spec))
         return known[scheme]
 
-    with traced_once() as trace:
+    with tracing_once():
         yield get
 
 

@@ -96,18 +96,17 @@ def test_cli_asks_for_the_checkpoint() -> None:
 
 def test_against_a_float_twin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torch", reason="the float twin is exported with torch")
-    from nets import make, probe_entry
+    from exports import probes
 
     from edgelm.bench.against import against
     from edgelm.export.pipeline import export
-    from edgelm.models.checkpoint import save_checkpoint
 
-    entry = probe_entry("xnor")
-    save_checkpoint(tmp_path / "a.pt", entry, *make(entry))
-    export(tmp_path / "a.pt", "onnx", tmp_path / "a.onnx", verify=False)
     rivals = ["ort-fp32", "openvino-int8"]
     monkeypatch.setattr(convert, "find_spec", lambda name: None if name == "nncf" else find_spec(name))
-    report = against({"ours": tmp_path / "a.onnx"}, rivals, tmp_path / "a.pt", rounds=3, threads=2)
+    with probes(tmp_path) as made:
+        checkpoint = made("xnor").checkpoint
+        export(checkpoint, "onnx", tmp_path / "a.onnx", verify=False)
+        report = against({"ours": tmp_path / "a.onnx"}, rivals, checkpoint, rounds=3, threads=2)
     assert [r["name"] for r in report["results"]] == ["ours", "ort-fp32"]
     assert report["results"][0]["speedup"]["ort-fp32"] > 0
     assert report["correlation"] == {"ort-fp32": pytest.approx(1)}

@@ -12,6 +12,8 @@ typer_testing = pytest.importorskip("typer.testing", reason="the command line ne
 
 from edgelm.cli.app import app
 from edgelm.cli.train import _Reporter
+from edgelm.models.hourglass import HourglassConfig
+from edgelm.models.registry import HOURGLASS, SCHEMES, Entry
 from edgelm.models.train import Progress
 
 NAME = "cunet2-m64n16-bw"  # the smallest
@@ -42,9 +44,11 @@ def test_models() -> None:
     ]
 
 
-def test_new_pack_export(empty_folder: Path) -> None:
+def test_new_pack_export(empty_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = Entry("flat-bw", HOURGLASS, HourglassConfig(depth=1, width=64, stem=(16, 64)), SCHEMES["-bw"])
+    monkeypatch.setattr("edgelm.models.create.resolve", {entry.name: entry}.__getitem__)
     for file in ("a.pt", "b.pt"):
-        assert call("new", NAME, "-o", file, "--input", 64, "--seed", 3).exit_code == 0
+        assert call("new", entry.name, "-o", file, "--input", 64, "--seed", 3).exit_code == 0
     assert call("pack", "a.pt", "-o", "small.pt").exit_code == 0
     sizes = {path.name: path.stat().st_size for path in empty_folder.iterdir()}
     assert sizes["a.pt"] == sizes["b.pt"] > 10 * sizes["small.pt"]

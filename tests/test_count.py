@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from edgelm.errors import UsageError
 from edgelm.models.count import conv_weights, macs
+from edgelm.models.outline import outline
 from edgelm.models.paper import PAPER
 from edgelm.models.quant_conv import QuantConv2d, freeze
 from edgelm.models.quantizers import QuantScheme
@@ -70,7 +71,7 @@ def test_a_size_without_pixels(size: int | tuple[int, int]) -> None:
 )
 def test_papers_network_quantized_and_of_faces(name: str, classes: int, weights: int, gmacs: float) -> None:
     entry = resolve(name).with_landmarks(classes)
-    with torch.device("meta"):
+    with outline():
         model = entry.family.build(entry.config, entry.scheme)
     assert conv_weights(model) == weights
     assert round(macs(model, 256) / 1e9, 3) == gmacs

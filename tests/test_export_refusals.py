@@ -16,7 +16,7 @@ from exports import Made, ir_weights
 
 from edgelm.errors import EdgelmError, ModelFileError, UsageError, VerificationError
 from edgelm.export import layerwise, pipeline
-from edgelm.export.capture import capture, simplify
+from edgelm.export.capture import simplify
 from edgelm.export.layerwise import compare_layers
 from edgelm.export.passes import lower_portable
 from edgelm.export.passes.clean import Clean
@@ -56,7 +56,7 @@ def test_corrupt_weights_are_found(
 def test_first_diverging_layer_is_named(made: Callable[[str], Made]) -> None:
     """Two layers are wrong; in torch's order `squeeze` runs before `deep`."""
     source = made("bw")
-    graph = simplify(capture(source.model, source.spec))
+    graph = simplify(source.graph())
     for fuse in pipeline._FUSE:
         fuse()(graph)
     Clean()(graph)
@@ -80,7 +80,7 @@ def test_a_single_wrong_weight_is_found(
 ) -> None:
     """Among some ten thousand weights one changes a layer by less than a turned level may."""
     source = made(scheme)
-    graph = simplify(capture(source.model, source.spec))
+    graph = simplify(source.graph())
     for fuse in pipeline._FUSE:
         fuse()(graph)
     monkeypatch.setattr(layerwise, "_LEVEL_LIMIT", 1.0)
@@ -171,7 +171,7 @@ def test_unusable_checkpoint(tmp_path: Path) -> None:
 
 def test_errors_are_edgelms_own(made: Callable[[str], Made], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A network with an op that TFLite files do not get."""
-    graph = capture(made("float").model, made("float").spec)
+    graph = made("float").graph()
     for node in graph.graph:
         if node.op_type == "Relu":
             node.op_type = "Softplus"

@@ -20,6 +20,7 @@ from edgelm.models.count import macs
 from edgelm.models.create import create, default_spec
 from edgelm.models.hourglass import Hourglass, HourglassConfig
 from edgelm.models.hourglass_blocks import BLOCKS
+from edgelm.models.outline import outline
 from edgelm.models.paper import PAPER
 from edgelm.models.quant_conv import QuantConv2d, freeze
 from edgelm.models.quantizers import QuantScheme
@@ -30,7 +31,7 @@ TINY = HourglassConfig(depth=2, width=16, stem=(8, 16), classes=5)
 
 def on_paper(config: HourglassConfig, suffix: str = "") -> Hourglass:
     """The network without memory for its weights."""
-    with torch.device("meta"):
+    with outline():
         return Hourglass(config, SCHEMES[suffix])
 
 

@@ -11,21 +11,18 @@ import pytest
 pytest.importorskip("torch", reason="defining networks needs torch")
 pytest.importorskip("onnx", reason="the exporter needs onnx")
 
-import onnx
-import onnx_ir as ir
 from nets import make
 from torch import Tensor, nn
 from torch.nn import functional as F
+from tracing import tracing_once
 
-from edgelm.export import pipeline
-from edgelm.export.capture import capture
+from edgelm.export.pipeline import export
 from edgelm.models.checkpoint import save_checkpoint
 from edgelm.models.hourglass import HourglassConfig
 from edgelm.models.hourglass_blocks import BLOCKS, Maker, Plain
 from edgelm.models.quant_conv import QuantConv2d
 from edgelm.models.quantizers import QuantScheme
 from edgelm.models.registry import HOURGLASS, Entry, Family, register_family
-from edgelm.spec import ModelSpec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,13 +59,7 @@ BLOCKS_FAMILY = register_family(Family("blocks", BlocksConfig, Blocks, 4, 16, "n
 @pytest.fixture(scope="module")
 def traced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Checkpoints and their number of quantized layers, by entry; each network is traced once for all exports."""
-    graphs: dict[str, onnx.ModelProto] = {}
     known: dict[Entry, tuple[Path, int]] = {}
-
-    def remembered(model: nn.Module, spec: ModelSpec) -> ir.Model:
-        if repr(model) not in graphs:
-            graphs[repr(model)] = ir.to_proto(capture(model, spec))
-        return ir.from_proto(graphs[repr(model)])
 
     def get(entry: Entry) -> tuple[Path, int]:
         if entry not in known:
@@ -78,8 +69,7 @@ def traced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
             known[entry] = path, sum(isinstance(m, QuantConv2d) for m in model.modules())
         return known[entry]
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "capture", remembered)
+    with tracing_once():
         yield get
 
 
@@ -87,7 +77,7 @@ def exported(traced: Any, entry: Entry, target: str, folder: Path, **options: An
     """Export, which raises where torch and the file differ, layer by layer or end to end; the steps' details."""
     pytest.importorskip("onnxruntime" if target == "onnx" else "ai_edge_litert")
     path, layers = traced(entry)
-    report = pipeline.export(path, target, folder / f"a.{target}", **options)
+    report = export(path, target, folder / f"a.{target}", **options)
     assert report.layers is not None
     assert report.layers.layers == (layers + 1 if layers else 0)
     return [step.detail for step in report.steps]

@@ -16,6 +16,7 @@ from edgelm.models.count import conv_weights
 from edgelm.models.create import default_spec, randomize
 from edgelm.models.cunet import CUNet, CUNetConfig
 from edgelm.models.iterative import IterativeCUNet, IterativeCUNetConfig
+from edgelm.models.outline import outline
 from edgelm.models.quant_conv import freeze
 from edgelm.models.quantizers import QuantScheme
 from edgelm.models.registry import ITERATIVE, SCHEMES, Entry
@@ -33,7 +34,7 @@ def entry(scheme: str) -> Entry:
 
 
 def test_extra_weights_are_the_papers() -> None:
-    with torch.device("meta"):
+    with outline():
         extra = conv_weights(IterativeCUNet(IterativeCUNetConfig(classes=16), QuantScheme("bw")))
         plain = conv_weights(CUNet(CUNetConfig(4, classes=16), QuantScheme("bw")))
     assert (plain, extra - plain) == (3_901_824, 202_240)
@@ -56,9 +57,10 @@ def test_second_pass_is_the_row_on_the_refined_input() -> None:
     with torch.no_grad():
         entered = model.enter(x)
         row = CUNet(CUNetConfig(3, 8, 4, 2, 5), model.scheme).eval()  # the slow twin of the first pass, run whole
+        state = model.state_dict()
         row.load_state_dict(
-            {k: model.state_dict().get(f"first.{k}", v) for k, v in row.state_dict().items()}
-            | {k: v for k, v in model.state_dict().items() if k.startswith("stem")}
+            {k: state.get(f"first.{k}", v) for k, v in row.state_dict().items()}
+            | {k: v for k, v in state.items() if k.startswith("stem")}
         )
         seen: list[torch.Tensor] = []
         row.nets[-1].register_forward_pre_hook(lambda _, args: seen.append(args[0]))

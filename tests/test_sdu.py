@@ -14,6 +14,7 @@ from edgelm.errors import UsageError
 from edgelm.models.count import macs
 from edgelm.models.create import default_spec
 from edgelm.models.deform_conv import DeformConv2d
+from edgelm.models.outline import outline
 from edgelm.models.paper import PAPER
 from edgelm.models.quant_conv import QuantConv2d
 from edgelm.models.quantizers import QuantScheme
@@ -43,7 +44,7 @@ PRODUCTS = {
 @cache
 def on_paper(config: SDUConfig) -> SDU:
     """The network without memory for its weights."""
-    with torch.device("meta"):
+    with outline():
         return SDU(config, QuantScheme())
 
 

@@ -13,13 +13,13 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import torch
-from exports import traced_once
 from graphs import by_onnx, by_tflite
 from onnx import helper
 from onnx_cases import write_onnx
 from session_models import SPEC
 from test_sdu import wake
 from torch import nn
+from tracing import tracing_once
 
 from edgelm.errors import EngineMissingError, UsageError, VerificationError
 from edgelm.export import pipeline
@@ -45,7 +45,7 @@ ENGINE = {"onnx": "onnxruntime", "tflite": "ai_edge_litert"}
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A network with every transformer; tracing it takes seconds, so that it is done once."""
+    """A network with every transformer; it is traced once."""
     config = SDUConfig("sat3", "hpm", 1, 1, 2, rotate=True, width=16, classes=5, side=32)
     entry = Entry("transformers", SDU_FAMILY, config, SCHEMES["-bw"])
     torch.manual_seed(0)
@@ -54,7 +54,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     randomize(model, 32, 0)
     path = tmp_path_factory.mktemp("sdu") / "a.pt"
     save_checkpoint(path, entry, model, default_spec(entry, 32))
-    with traced_once():
+    with tracing_once():
         yield path
 
 

@@ -14,9 +14,9 @@ pytest.importorskip("ai_edge_litert", reason="exported .tflite files are verifie
 import onnx
 import onnx_ir as ir
 import torch
-from exports import traced_once
 from torch import Tensor, nn
 from torch.nn import functional as F
+from tracing import tracing_once
 
 from edgelm.bits import pack_weights
 from edgelm.errors import VerificationError
@@ -89,7 +89,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
     path = tmp_path_factory.mktemp("twice") / "twice.pt"
     save_checkpoint(path, entry, model, spec, packed=True)
     freeze(model)
-    with traced_once():
+    with tracing_once():
         yield Made(path, model, packed(model, "shared"))
 
 

@@ -1,17 +1,16 @@
 """Training from other weights and with a teacher: what is taken over, what is refused, what it changes."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 pytest.importorskip("torch", reason="training needs torch")
 
 import torch
-from nets import PROBE, ProbeConfig, write_faces
+from nets import PROBE, ProbeConfig
 from torch.nn import functional as F
+from trainings import options
 
 from edgelm.errors import UsageError
 from edgelm.models.checkpoint import load_checkpoint, save_checkpoint
@@ -19,37 +18,16 @@ from edgelm.models.create import create, default_spec
 from edgelm.models.losses import LOSSES
 from edgelm.models.registry import SCHEMES, Entry
 from edgelm.models.start import initialize, load_teacher, soft_target
-from edgelm.models.train import TrainOptions, train
+from edgelm.models.train import train
 
 CPU = torch.device("cpu")
-ENTRIES = {f"probe{suffix}": Entry(f"probe{suffix}", PROBE, ProbeConfig(68), SCHEMES[suffix]) for suffix in SCHEMES}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _known() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("edgelm.models.create.resolve", ENTRIES.__getitem__)
-        yield
+pytestmark = pytest.mark.usefixtures("known_probes")
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("faces")
-    write_faces(folder / "train", 6)
-    write_faces(folder / "val", 2, seed=50)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def twin(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def twin(known_probes: None, faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A float network after an epoch."""
-    path = tmp_path_factory.mktemp("twin") / "float.pt"
-    return train(TrainOptions("probe", data, path, recipe="softmax", epochs=1, batch=3, size=64, seed=7))
-
-
-def options(data: Path, folder: Path, **changes: Any) -> TrainOptions:
-    given = TrainOptions("probe-bwa", data, folder / "out.pt", recipe="softmax", epochs=1, batch=3, size=64)
-    return replace(given, **changes)
+    return train(options(faces, tmp_path_factory.mktemp("twin"), name="probe", epochs=1, seed=7))
 
 
 @pytest.mark.parametrize("suffix", ["", "-bw", "-bwa-a8", "-tw", "-xnor"])
@@ -61,13 +39,13 @@ def test_takes_every_weight_over(twin: Path, suffix: str) -> None:
         assert torch.equal(tensor, given[name]), name
 
 
-def test_the_first_step_begins_there(data: Path, twin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_step_begins_there(faces: Path, twin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At no learning rate only the statistics move."""
     from edgelm.models import train as module
     from edgelm.models.recipes import RECIPES
 
     monkeypatch.setattr(module, "get_recipe", lambda name: replace(RECIPES[name], rate=0.0))
-    path = train(options(data, tmp_path, init=twin))
+    path = train(options(faces, tmp_path, epochs=1, init=twin))
     made, given = load_checkpoint(path), load_checkpoint(twin).model.state_dict()
     for name, parameter in made.model.named_parameters():
         assert torch.equal(parameter.detach(), given[name]), name
@@ -89,11 +67,10 @@ def test_refuses_other_networks(twin: Path, tmp_path: Path) -> None:
         load_teacher(tmp_path / "b.pt", spec, CPU)
 
 
-def test_a_teacher_changes_what_is_learnt(data: Path, twin: Path, tmp_path: Path) -> None:
+def test_a_teacher_changes_what_is_learnt(faces: Path, twin: Path, tmp_path: Path) -> None:
     states = []
     for folder, changes in (("a", {}), ("b", {"teacher": twin}), ("c", {"teacher": twin, "distill": 1.0})):
-        (tmp_path / folder).mkdir()
-        path = train(options(data, tmp_path / folder, **changes))
+        path = train(options(faces, tmp_path / folder, epochs=1, **changes))
         states.append(load_checkpoint(path).model.state_dict())
     names = [name for name in states[0] if name.endswith("convs.grow.weight")]
     assert names
@@ -124,6 +101,6 @@ def test_the_teachers_own_maps_lose_least(loss: str) -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, -1.0, 1.5, float("nan")])
-def test_refuses_shares(data: Path, tmp_path: Path, share: float) -> None:
+def test_refuses_shares(faces: Path, tmp_path: Path, share: float) -> None:
     with pytest.raises(UsageError, match="distill is above 0 and at most 1"):
-        options(data, tmp_path, distill=share)
+        options(faces, tmp_path, epochs=1, distill=share)

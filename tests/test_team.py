@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("torch", reason="training needs torch")
 
 import torch
+import train_in_team
 from hypothesis import given
 from hypothesis import strategies as st
 from nets import write_faces
@@ -20,8 +21,6 @@ from edgelm.errors import UsageError
 from edgelm.models.losses import gaussian_maps, get_loss, terms
 from edgelm.models.options import Progress, with_time_left
 from edgelm.models.team import Team, find_device, join_team
-
-SCRIPT = Path(__file__).with_name("train_in_team.py")
 
 
 @given(count=st.integers(1, 40), size=st.integers(1, 9))
@@ -44,20 +43,19 @@ def test_two_processes_lose_what_one_does(tmp_path: Path) -> None:
         pytest.skip("this build of torch has no gloo")
     write_faces(tmp_path / "data" / "train", 7)
     write_faces(tmp_path / "data" / "val", 2, seed=50)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
-    torchrun += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
-    found = []
-    for name, command in (("alone", [sys.executable]), ("both", torchrun)):
+    for name in ("alone", "both"):
         (tmp_path / name).mkdir()
-        line = [*command, str(SCRIPT), str(tmp_path / "data"), str(tmp_path / name / "out.pt")]
-        done = subprocess.run(
-            line, capture_output=True, text=True, check=False, timeout=120, env={**os.environ, "OMP_NUM_THREADS": "1"}
-        )
-        assert done.returncode == 0, done.stderr[-2000:]
-        (answer,) = [text for text in done.stdout.splitlines() if text.startswith("{")]
-        found.append(json.loads(answer))
-    np.testing.assert_allclose(found[0]["losses"], found[1]["losses"], rtol=1e-5)
-    assert found[0]["bytes"] == found[1]["bytes"]
+    alone = train_in_team.run(tmp_path / "data", tmp_path / "alone" / "out.pt")
+    line = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
+    line += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
+    line += [train_in_team.__file__, str(tmp_path / "data"), str(tmp_path / "both" / "out.pt")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=120, env=environment)
+    assert done.returncode == 0, done.stderr[-2000:]
+    (answer,) = [text for text in done.stdout.splitlines() if text.startswith("{")]
+    both = json.loads(answer)
+    np.testing.assert_allclose(alone["losses"], both["losses"], rtol=1e-5)
+    assert alone["bytes"] == both["bytes"]
     assert {path.name for path in (tmp_path / "both").iterdir()} == {"out.pt", "out.log.jsonl"}
 
 

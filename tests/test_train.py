@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,8 @@ import pytest
 pytest.importorskip("torch", reason="training needs torch")
 
 import torch
-from nets import PROBE, ProbeConfig, write_faces
-from torch import Tensor
+from nets import write_faces
+from trainings import NAME, KilledError, kill_after, options, weights
 
 from edgelm.errors import EdgelmError, ModelFileError, UsageError
 from edgelm.models import train as module
@@ -23,57 +22,17 @@ from edgelm.models.checkpoint import load_checkpoint
 from edgelm.models.create import create
 from edgelm.models.optimizer import make_optimizer
 from edgelm.models.quant_conv import QuantConv2d
-from edgelm.models.quantizers import QuantScheme
 from edgelm.models.recipes import RECIPES
-from edgelm.models.registry import Entry
 from edgelm.models.train import Progress, TrainOptions, train
 
-NAME = "probe-bwa"
 FILES = {"out.pt", "out.resume", "out.log.jsonl"}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _known() -> Iterator[None]:
-    entry = Entry(NAME, PROBE, ProbeConfig(68), QuantScheme("bwa"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("edgelm.models.create.resolve", {NAME: entry}.__getitem__)
-        yield
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("faces")
-    write_faces(folder / "train", 6)
-    write_faces(folder / "val", 2, seed=50)
-    return folder
-
-
-def options(data: Path, folder: Path, **changes: Any) -> TrainOptions:
-    folder.mkdir(exist_ok=True)
-    given = TrainOptions(NAME, data, folder / "out.pt", recipe="softmax", epochs=2, batch=3, size=64)
-    return dataclasses.replace(given, **changes)
-
-
-def weights(path: Path) -> dict[str, Tensor]:
-    return dict(load_checkpoint(path).model.state_dict())
-
-
-class KilledError(Exception):
-    """Stands for Ctrl-C in a test."""
-
-
-def kill_after(epoch: int, step: int = 0) -> Any:
-    def report(progress: Progress) -> None:
-        if (progress.epoch, progress.step) == (epoch, step):
-            raise KilledError
-
-    return report
+pytestmark = pytest.mark.usefixtures("known_probes")
 
 
 @pytest.mark.parametrize("recipe", ["cunet", "softmax", "bcll"])
-def test_two_epochs(recipe: str, data: Path, tmp_path: Path) -> None:
+def test_two_epochs(recipe: str, faces: Path, tmp_path: Path) -> None:
     seen: list[Progress] = []
-    path = train(options(data, tmp_path, recipe=recipe), seen.append)
+    path = train(options(faces, tmp_path, recipe=recipe), seen.append)
     assert {p.name for p in tmp_path.iterdir()} == FILES - {"out.resume"}
     assert [(p.epoch, p.step, p.steps) for p in seen] == [
         (1, 1, 2), (1, 2, 2), (1, 0, 0), (2, 1, 2), (2, 2, 2), (2, 0, 0)
@@ -91,16 +50,16 @@ def test_two_epochs(recipe: str, data: Path, tmp_path: Path) -> None:
     assert loaded.spec.score == {"cunet": "max", "softmax": "softmax_near", "bcll": "sigmoid_max"}[recipe]
 
 
-def test_network_learns_its_six_faces(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_network_learns_its_six_faces(faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = dataclasses.replace(RECIPES["softmax"], name="plain", augmentation=type(RECIPES["cunet"].augmentation)())
     monkeypatch.setitem(RECIPES, "plain", plain)
-    train(options(data, tmp_path, recipe="plain", epochs=30))
+    train(options(faces, tmp_path, recipe="plain", epochs=30))
     losses = [json.loads(line)["loss"] for line in (tmp_path / "out.log.jsonl").read_text().splitlines()]
     assert losses[-1] < losses[0] - 0.5
 
 
-def test_every_weight_is_trained(data: Path, tmp_path: Path) -> None:
-    first = weights(train(options(data, tmp_path / "a", epochs=1)))
+def test_every_weight_is_trained(faces: Path, tmp_path: Path) -> None:
+    first = weights(train(options(faces, tmp_path / "a", epochs=1)))
     entry, fresh, _ = create(NAME, size=64)
     assert entry.name == NAME
     same = [name for name, tensor in fresh.named_parameters() if torch.equal(tensor, first[name])]
@@ -110,11 +69,11 @@ def test_every_weight_is_trained(data: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("epoch", "step"), [(1, 0), (2, 1)])
 @pytest.mark.parametrize("recipe", ["cunet", "softmax"])
 def test_killed_and_resumed_is_the_same_bit_for_bit(
-    recipe: str, epoch: int, step: int, data: Path, tmp_path: Path
+    recipe: str, epoch: int, step: int, faces: Path, tmp_path: Path
 ) -> None:
-    whole = options(data, tmp_path / "whole", recipe=recipe)
+    whole = options(faces, tmp_path / "whole", recipe=recipe)
     train(whole)
-    parts = options(data, tmp_path / "parts", recipe=recipe)
+    parts = options(faces, tmp_path / "parts", recipe=recipe)
     with pytest.raises(KilledError):
         train(parts, kill_after(epoch, step))
     assert {p.name for p in (tmp_path / "parts").iterdir()} == FILES
@@ -129,23 +88,23 @@ def test_killed_and_resumed_is_the_same_bit_for_bit(
 
 
 @pytest.mark.parametrize("killed", [False, True])
-def test_settings_of_the_process_are_put_back(killed: bool, data: Path, tmp_path: Path) -> None:
+def test_settings_of_the_process_are_put_back(killed: bool, faces: Path, tmp_path: Path) -> None:
     threads = torch.get_num_threads()
     with pytest.raises(KilledError) if killed else contextlib.nullcontext():
-        train(options(data, tmp_path, epochs=1, threads=threads + 1), kill_after(1) if killed else lambda _: None)
+        train(options(faces, tmp_path, epochs=1, threads=threads + 1), kill_after(1) if killed else lambda _: None)
     assert torch.get_num_threads() == threads
     assert np.float32(1e-40) * np.float32(1) != 0  # a denormal
 
 
-def test_seeds_differ(data: Path, tmp_path: Path) -> None:
-    one, two = (weights(train(options(data, tmp_path / str(s), seed=s, epochs=1))) for s in (1, 2))
+def test_seeds_differ(faces: Path, tmp_path: Path) -> None:
+    one, two = (weights(train(options(faces, tmp_path / str(s), seed=s, epochs=1))) for s in (1, 2))
     assert not torch.equal(one["stem.weight"], two["stem.weight"])
 
 
 @pytest.fixture
-def killed(data: Path, tmp_path: Path) -> TrainOptions:
+def killed(faces: Path, tmp_path: Path) -> TrainOptions:
     """The options of a run that was killed after its first epoch."""
-    given = options(data, tmp_path)
+    given = options(faces, tmp_path)
     with pytest.raises(KilledError):
         train(given, kill_after(1))
     return given
@@ -179,24 +138,24 @@ def test_damaged_resume_file(damage: str, killed: TrainOptions) -> None:
         train(killed)
 
 
-def test_loss_that_is_not_finite(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loss_that_is_not_finite(faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgelm.models.objective.get_loss", lambda _: lambda output, __: output.sum() * float("nan"))
     with pytest.raises(EdgelmError, match="loss is nan in epoch 1, step 1"):
-        train(options(data, tmp_path))
+        train(options(faces, tmp_path))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_error_while_loading_reaches_the_caller(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_while_loading_reaches_the_caller(faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise UsageError("broken sample")
 
     monkeypatch.setattr(module, "make_batch", broken)
     with pytest.raises(UsageError, match="broken sample"):
-        train(options(data, tmp_path))
+        train(options(faces, tmp_path))
 
 
 def test_every_sample_is_changed_otherwise_in_every_epoch(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[int, ...]] = []
 
@@ -205,12 +164,12 @@ def test_every_sample_is_changed_otherwise_in_every_epoch(
         return make_batch(images, samples, spec, augmentation, seeds)
 
     monkeypatch.setattr(module, "make_batch", keep)
-    train(options(data, tmp_path, seed=5))
+    train(options(faces, tmp_path, seed=5))
     assert sorted(seen) == [(5, epoch, index) for epoch in range(2) for index in range(6)]
     assert seen[:6] != sorted(seen)[:6] or seen[6:] != sorted(seen)[6:]  # nor in the same order
 
 
-def test_unreadable_image(data: Path, tmp_path: Path) -> None:
+def test_unreadable_image(faces: Path, tmp_path: Path) -> None:
     write_faces(tmp_path / "bad" / "train", 1)
     write_faces(tmp_path / "bad" / "val", 1)
     (tmp_path / "bad" / "train" / "0.png").write_bytes(b"no image")
@@ -218,15 +177,15 @@ def test_unreadable_image(data: Path, tmp_path: Path) -> None:
         train(options(tmp_path / "bad", tmp_path))
 
 
-def test_unknown_recipe_lists_the_known(data: Path, tmp_path: Path) -> None:
+def test_unknown_recipe_lists_the_known(faces: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"known are cunet, .*softmax"):
-        train(options(data, tmp_path, recipe="fast"))
+        train(options(faces, tmp_path, recipe="fast"))
 
 
 @pytest.mark.parametrize("field", ["epochs", "batch", "threads"])
-def test_numbers_below_one(field: str, data: Path, tmp_path: Path) -> None:
+def test_numbers_below_one(field: str, faces: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=f"{field} is at least 1"):
-        options(data, tmp_path, **{field: 0})
+        options(faces, tmp_path, **{field: 0})
 
 
 def test_missing_folders(tmp_path: Path) -> None:
@@ -267,13 +226,13 @@ def test_schedules(recipe: str, rates: list[float] | None) -> None:
     np.testing.assert_allclose(found, rates, rtol=1e-6)
 
 
-def test_bfloat16(data: Path, tmp_path: Path) -> None:
-    path = train(options(data, tmp_path, bfloat16=True, epochs=1))
+def test_bfloat16(faces: Path, tmp_path: Path) -> None:
+    path = train(options(faces, tmp_path, bfloat16=True, epochs=1))
     assert all(t.dtype in (torch.float32, torch.int64) for t in weights(path).values())
 
 
-def test_a_finished_run_is_not_overwritten(data: Path, tmp_path: Path) -> None:
-    given = options(data, tmp_path, epochs=1)
+def test_a_finished_run_is_not_overwritten(faces: Path, tmp_path: Path) -> None:
+    given = options(faces, tmp_path, epochs=1)
     train(given)
     before = given.output.read_bytes()
     with pytest.raises(UsageError, match="is there already, of a run that has ended; name another file"):

@@ -1,10 +1,8 @@
 """Training on persons and on data with faults: joints that are not annotated, samples that cannot be used."""
 
-import dataclasses
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -13,27 +11,18 @@ import pytest
 pytest.importorskip("torch", reason="training needs torch")
 
 import torch
-from nets import PROBE, ProbeConfig, random_face, write_faces
+from nets import random_face, write_faces
+from trainings import options
 
 from edgelm.errors import UsageError
 from edgelm.models import train as module
 from edgelm.models.checkpoint import load_checkpoint
 from edgelm.models.faults import Fault
 from edgelm.models.losses import LOSSES, gaussian_maps
-from edgelm.models.quantizers import QuantScheme
-from edgelm.models.registry import Entry
-from edgelm.models.train import Progress, TrainOptions, train
+from edgelm.models.train import Progress, train
 from edgelm.schemes import get_scheme
 
-NAME = "probe-bwa"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _known() -> Iterator[None]:
-    entry = Entry(NAME, PROBE, ProbeConfig(68), QuantScheme("bwa"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("edgelm.models.create.resolve", {NAME: entry}.__getitem__)
-        yield
+pytestmark = pytest.mark.usefixtures("known_probes")
 
 
 def write_people(folder: Path, count: int, seed: int = 0) -> None:
@@ -59,17 +48,12 @@ def write_people(folder: Path, count: int, seed: int = 0) -> None:
     (folder / "annotations.json").write_text(json.dumps(content))
 
 
-def options(data: Path, folder: Path, **changes: Any) -> TrainOptions:
-    given = TrainOptions(NAME, data, folder / "out.pt", recipe="softmax", epochs=1, batch=3, size=64)
-    return dataclasses.replace(given, **changes)
-
-
 @pytest.mark.parametrize("recipe", ["softmax", "cunet", "bcll"])
 def test_persons_with_joints_that_nobody_annotated(tmp_path: Path, recipe: str) -> None:
     write_people(tmp_path / "train", 5)
     write_people(tmp_path / "val", 3, seed=50)
     seen: list[Progress] = []
-    path = train(options(tmp_path, tmp_path, landmarks=14, recipe=recipe), seen.append)
+    path = train(options(tmp_path, tmp_path, epochs=1, landmarks=14, recipe=recipe), seen.append)
     read = load_checkpoint(path)
     assert read.spec.scheme.name == "lsp14"
     assert read.spec.task == "pose"
@@ -98,10 +82,10 @@ def test_samples_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     (tmp_path / "train" / "1.png").write_bytes(b"no image")
     (tmp_path / "train" / "2.pts").unlink()
     with pytest.raises(UsageError, match=r"2\.png: has no annotation 2\.pts; mend it, or .*--bad skip"):
-        train(options(tmp_path, tmp_path))
+        train(options(tmp_path, tmp_path, epochs=1))
     assert not (tmp_path / "out.pt").exists()
     left: list[Sequence[Fault]] = []
-    path = train(options(tmp_path, tmp_path, bad="skip"), told=left.append)
+    path = train(options(tmp_path, tmp_path, epochs=1, bad="skip"), told=left.append)
     assert path.is_file()
     assert [fault.path.name for fault in left[0]] == ["2.png", "1.png"]
 
@@ -111,7 +95,7 @@ def test_nothing_left(tmp_path: Path) -> None:
         write_faces(tmp_path / part, 1)
         (tmp_path / part / "0.png").write_bytes(b"")
     with pytest.raises(UsageError, match="train holds no sample that can be used"):
-        train(options(tmp_path, tmp_path, bad="skip"))
+        train(options(tmp_path, tmp_path, epochs=1, bad="skip"))
 
 
 def test_a_scheme_without_a_metric_is_refused_before_the_hours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,4 +103,4 @@ def test_a_scheme_without_a_metric_is_refused_before_the_hours(tmp_path: Path, m
     write_faces(tmp_path / "val", 1)
     monkeypatch.setattr(module, "_epoch", lambda *_: pytest.fail("it began to train"))
     with pytest.raises(UsageError, match="landmarks"):
-        train(options(tmp_path, tmp_path, landmarks=5))
+        train(options(tmp_path, tmp_path, epochs=1, landmarks=5))

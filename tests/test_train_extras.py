@@ -1,7 +1,5 @@
 """Averaged weights, gradients on a grid and hidden patches: slow twins, and what they are in a run."""
 
-import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +11,9 @@ pytest.importorskip("torch", reason="training needs torch")
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from nets import PROBE, ProbeConfig, random_face, write_faces
+from nets import random_face
 from torch import nn
+from trainings import NAME, options
 
 from edgelm.errors import UsageError
 from edgelm.models import train as module
@@ -25,33 +24,9 @@ from edgelm.models.create import create
 from edgelm.models.data import Sample, tight_box
 from edgelm.models.optimizer import quantize_gradients
 from edgelm.models.quant_conv import QuantConv2d
-from edgelm.models.quantizers import QuantScheme
-from edgelm.models.registry import Entry
-from edgelm.models.train import Progress, TrainOptions, train
+from edgelm.models.train import Progress, train
 
-NAME = "probe-bwa"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _known() -> Iterator[None]:
-    entry = Entry(NAME, PROBE, ProbeConfig(68), QuantScheme("bwa"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("edgelm.models.create.resolve", {NAME: entry}.__getitem__)
-        yield
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("faces")
-    write_faces(folder / "train", 6)
-    write_faces(folder / "val", 2, seed=50)
-    return folder
-
-
-def options(data: Path, folder: Path, **changes: Any) -> TrainOptions:
-    folder.mkdir(exist_ok=True)
-    given = TrainOptions(NAME, data, folder / "out.pt", recipe="softmax", epochs=2, batch=3, size=64)
-    return dataclasses.replace(given, **changes)
+pytestmark = pytest.mark.usefixtures("known_probes")
 
 
 @given(decay=st.sampled_from([0.0, 0.5, 0.99]), steps=st.integers(1, 30), seed=st.integers(0, 99))
@@ -82,11 +57,11 @@ def test_refuses_decays(decay: float) -> None:
 
 
 def test_the_average_is_kept_and_a_killed_run_goes_on_bit_for_bit(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = train(options(data, tmp_path / "whole", ema=0.9))
-    plain = train(options(data, tmp_path / "plain"))
-    path = options(data, tmp_path / "killed", ema=0.9)
+    whole = train(options(faces, tmp_path / "whole", ema=0.9))
+    plain = train(options(faces, tmp_path / "plain"))
+    path = options(faces, tmp_path / "killed", ema=0.9)
 
     def kill(at: Progress) -> None:
         if at.epoch == 2:
@@ -131,7 +106,9 @@ def test_refuses_gradient_bits(bits: int) -> None:
         quantize_gradients(nn.Linear(1, 1), torch.optim.SGD([nn.Parameter(torch.zeros(1))]), bits)
 
 
-def test_gradient_bits_and_occlusion_reach_the_run(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gradient_bits_and_occlusion_reach_the_run(
+    faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[Augmentation] = []
 
     def watched(*given: Any) -> Any:
@@ -139,7 +116,7 @@ def test_gradient_bits_and_occlusion_reach_the_run(data: Path, tmp_path: Path, m
         return make_batch(*given)
 
     monkeypatch.setattr(module, "make_batch", watched)
-    read = load_checkpoint(train(options(data, tmp_path, gradient_bits=8, occlusion=0.5, epochs=1)))
+    read = load_checkpoint(train(options(faces, tmp_path, gradient_bits=8, occlusion=0.5, epochs=1)))
     assert {augmentation.occlusion for augmentation in seen} == {0.5}
     weight = read.model.state_dict()["convs.grow.weight"]
     torch.testing.assert_close(weight * 128, torch.round(weight * 128), atol=0, rtol=0)
@@ -168,7 +145,7 @@ def test_occlusion_hides_a_rectangle_and_nothing_else() -> None:
     assert 10 < hidden < 30
 
 
-def test_a_full_disk_leaves_the_last_checkpoint(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_the_last_checkpoint(faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = 0
 
     def full(*given: Any, **more: Any) -> int:
@@ -179,7 +156,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(data: Path, tmp_path: Path, monk
         return save_checkpoint(*given, **more)
 
     monkeypatch.setattr(module, "save_checkpoint", full)
-    run = options(data, tmp_path)
+    run = options(faces, tmp_path)
     with pytest.raises(OSError, match="No space left"):
         train(run)
     assert load_checkpoint(run.output).notes["epochs"] == "1 of 2"

@@ -4,7 +4,6 @@ import dataclasses
 import errno
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,53 +12,36 @@ import pytest
 pytest.importorskip("torch", reason="training needs torch")
 
 import torch
-from nets import PROBE, ProbeConfig, write_faces
+from trainings import KilledError, options
 
 from edgelm.errors import EdgelmError
 from edgelm.models.checkpoint import load_checkpoint
 from edgelm.models.log import log_epoch
-from edgelm.models.quantizers import QuantScheme
-from edgelm.models.registry import Entry
 from edgelm.models.train import TrainOptions, train
 
-NAME = "probe-bwa"
 WRITES = ("log 1", "state 1", "checkpoint 1", "log 2", "checkpoint 2")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _known() -> Iterator[None]:
-    entry = Entry(NAME, PROBE, ProbeConfig(68), QuantScheme("bwa"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("edgelm.models.create.resolve", {NAME: entry}.__getitem__)
-        yield
+pytestmark = pytest.mark.usefixtures("known_probes")
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> TrainOptions:
+def whole(known_probes: None, faces: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainOptions:
     """The options of a run that nothing disturbed."""
-    folder = tmp_path_factory.mktemp("whole")
-    write_faces(folder / "train", 4)
-    write_faces(folder / "val", 2, seed=50)
-    options = TrainOptions(NAME, folder, folder / "whole.pt", recipe="softmax", epochs=2, batch=2, size=64, ema=0.9)
-    train(options)
-    return options
+    given = options(faces, tmp_path_factory.mktemp("whole"), ema=0.9)
+    train(given)
+    return given
 
 
-def assert_same(options: TrainOptions, whole: TrainOptions) -> None:
-    found, expected = (load_checkpoint(o.output) for o in (options, whole))
+def assert_same(given: TrainOptions, whole: TrainOptions) -> None:
+    found, expected = (load_checkpoint(o.output) for o in (given, whole))
     assert found.notes == expected.notes
     state = found.model.state_dict()
     assert all(torch.equal(state[name], tensor) for name, tensor in expected.model.state_dict().items())
     logs = [
         [json.loads(line) | {"time": 0} for line in o.output.with_suffix(".log.jsonl").read_text().splitlines()]
-        for o in (options, whole)
+        for o in (given, whole)
     ]
     assert logs[0] == logs[1]
     assert [row["epoch"] for row in logs[0]] == [1, 2]
-
-
-class KilledError(Exception):
-    """Stands for the end of the process."""
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
@@ -78,13 +60,13 @@ def test_killed_at_a_write(
         if done == place + 1 and after:
             raise KilledError
 
-    options = dataclasses.replace(whole, output=tmp_path / "x.pt")
+    given = dataclasses.replace(whole, output=tmp_path / "x.pt")
     with monkeypatch.context() as patch:
         patch.setattr("edgelm.atomic.os.replace", killing)
         with pytest.raises(KilledError):
-            train(options)
-    train(options)
-    assert_same(options, whole)
+            train(given)
+    train(given)
+    assert_same(given, whole)
     assert {p.name for p in tmp_path.iterdir()} == {"x.pt", "x.log.jsonl"}
 
 
@@ -101,18 +83,18 @@ def test_a_full_disk_at_a_write(
         sync(file)
         done += 1
 
-    options = dataclasses.replace(whole, output=tmp_path / "x.pt")
+    given = dataclasses.replace(whole, output=tmp_path / "x.pt")
     with monkeypatch.context() as patch:
         patch.setattr("edgelm.atomic.os.fsync", full)
         with pytest.raises(EdgelmError, match=r"cannot write .*x\..*: No space left"):
-            train(options)
+            train(given)
     assert not list(tmp_path.glob(".*"))
     if place >= WRITES.index("log 2"):
-        assert load_checkpoint(options.output).notes["epochs"] == "1 of 2"
+        assert load_checkpoint(given.output).notes["epochs"] == "1 of 2"
     else:
-        assert not options.output.exists()
-    train(options)
-    assert_same(options, whole)
+        assert not given.output.exists()
+    train(given)
+    assert_same(given, whole)
 
 
 def test_half_a_line_of_a_log_is_dropped(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A short training run without BatchNorm, alone or as one of torchrun's processes: prints its losses as JSON.
+"""A short training run without BatchNorm; as one of torchrun's processes, the first of which prints its losses as JSON.
 
 python train_in_team.py DATA OUTPUT
 """
@@ -7,13 +7,14 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
 
 from edgelm.models.quantizers import QuantScheme
-from edgelm.models.registry import Entry, Family, register_family
+from edgelm.models.registry import Entry, Family
 from edgelm.models.train import Progress, TrainOptions, train
 
 
@@ -36,23 +37,24 @@ class Plain(nn.Module):
         return [self.last(torch.relu(self.first(x)))]
 
 
-def main() -> None:
-    family = register_family(Family("plain", PlainConfig, Plain, 4, 16, "none: a network of the tests"))
+def run(data: Path, output: Path) -> dict[str, Any]:
+    """Train; gives the losses, which are those of the first process alone, and the size of the checkpoint in bytes."""
+    family = Family("plain", PlainConfig, Plain, 4, 16, "none: a network of the tests")
     entry = Entry("plain", family, PlainConfig(), QuantScheme())
     losses: list[float] = []
 
     def keep(at: Progress) -> None:
         losses.append(at.loss)
 
-    data, output = map(Path, sys.argv[1:])
     # Seven samples in batches of three: the last one leaves nothing for the second process.
     # The recipe sdu: a mean over samples, and one over maps that have a target, whose number differs between processes.
     options = TrainOptions("plain", data, output, recipe="sdu", epochs=2, batch=3, size=64)
     with patch("edgelm.models.create.resolve", {"plain": entry}.__getitem__):
         path = train(options, keep)
-    if losses:
-        sys.stdout.write(json.dumps({"losses": losses, "bytes": path.stat().st_size}) + "\n")
+    return {"losses": losses, "bytes": path.stat().st_size}
 
 
 if __name__ == "__main__":
-    main()
+    found = run(*map(Path, sys.argv[1:]))
+    if found["losses"]:
+        sys.stdout.write(json.dumps(found) + "\n")
