@@ -21,6 +21,8 @@ __all__ = ["Teacher", "initialize", "load_teacher", "soft_target"]
 Teacher = Callable[[Tensor], Tensor]
 """Images (N, 3, H, W) -> final maps (N, K, H, W)."""
 
+GRID_HEADROOM = 4.0
+"""A k-bit grid ends at 1; what BatchNorm makes, of a float network, at about 4 standard deviations of 1."""
 _SHOWN = 3
 _SOFT: dict[str, Callable[[Tensor], Tensor]] = {
     "mse": lambda maps: maps,
@@ -33,6 +35,7 @@ def initialize(model: nn.Module, entry: Entry, path: Path) -> None:
     """Start from the weights and statistics of a checkpoint of the same network, however that is quantized.
 
     A binary layer's master weights are what the other layer's weights are, so that their signs are where it begins.
+    Where activations come onto a grid for the first time, see `_fit_grid`.
 
     Raises:
         UsageError: the checkpoint is of another network, or some tensors do not fit.
@@ -51,6 +54,23 @@ def initialize(model: nn.Module, entry: Entry, path: Path) -> None:
         more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
         raise UsageError(f"{path} has nothing that fits {', '.join(missing[:_SHOWN])}{more}")
     model.load_state_dict({name: given[name].to(own[name].dtype) for name in own})
+    if 1 < entry.scheme.act_bits < 32 and source.entry.scheme.act_bits == 32:
+        _fit_grid(model, entry.config.classes)
+
+
+@torch.no_grad()
+def _fit_grid(model: nn.Module, classes: int) -> None:
+    """Make every activation `GRID_HEADROOM` times smaller, for the grid cuts off what is above 1.
+
+    Every BatchNorm's scale and shift shrink, and the heads' real weights grow; other convolutions are followed by a
+    BatchNorm, which takes out what reaches it. Its statistics are of the old size until training has renewed them.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.weight /= GRID_HEADROOM
+            module.bias /= GRID_HEADROOM
+        elif isinstance(module, nn.Conv2d) and module.out_channels == classes:
+            module.weight *= GRID_HEADROOM
 
 
 def load_teacher(path: Path, spec: ModelSpec, device: torch.device) -> Teacher:

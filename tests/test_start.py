@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from trainings import options
 
 from edgelm.errors import UsageError
+from edgelm.models import start
 from edgelm.models.checkpoint import load_checkpoint, save_checkpoint
 from edgelm.models.create import create, default_spec
 from edgelm.models.losses import LOSSES
@@ -30,11 +31,38 @@ def twin(known_probes: None, faces: Path, tmp_path_factory: pytest.TempPathFacto
     return train(options(faces, tmp_path_factory.mktemp("twin"), name="probe", epochs=1, seed=7))
 
 
-@pytest.mark.parametrize("suffix", ["", "-bw", "-bwa-a8", "-tw", "-xnor"])
+@pytest.mark.parametrize("suffix", ["", "-bw", "-tw", "-xnor"])
 def test_takes_every_weight_over(twin: Path, suffix: str) -> None:
     entry, model, _ = create(f"probe{suffix}", size=64, seed=3)
     initialize(model, entry, twin)
     given = load_checkpoint(twin).model.state_dict()
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, given[name]), name
+
+
+@pytest.mark.parametrize("suffix", ["-bwa-a8", "-bw-a6", "-tw-a8"])
+def test_activations_begin_within_their_grid(twin: Path, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Maps are those of float activations but for their steps; as they come, the grid would cut them off."""
+
+    def maps(name: str) -> torch.Tensor:
+        entry, model, _ = create(name, size=64, seed=3)
+        initialize(model, entry, twin)
+        with torch.no_grad():  # by the batch's own statistics, as the first step of a run
+            last: torch.Tensor = model.train()(torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0)))[-1]
+        return last
+
+    wanted = maps("probe" + suffix.rpartition("-")[0])
+    spread = wanted.std()
+    assert (maps(f"probe{suffix}") - wanted).std() < 0.2 * spread
+    monkeypatch.setattr(start, "GRID_HEADROOM", 1.0)
+    assert (maps(f"probe{suffix}") - wanted).std() > 0.3 * spread
+
+
+def test_what_lies_on_the_grid_already_stays(faces: Path, tmp_path: Path) -> None:
+    path = train(options(faces, tmp_path, name="probe-bwa-a8", epochs=1))
+    entry, model, _ = create("probe-tw-a8", size=64, seed=3)
+    initialize(model, entry, path)
+    given = load_checkpoint(path).model.state_dict()
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, given[name]), name
 
