@@ -67,10 +67,10 @@ def _fit_grid(model: nn.Module, classes: int) -> None:
     """
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
-            module.weight /= GRID_HEADROOM
-            module.bias /= GRID_HEADROOM
+            module.weight.div_(GRID_HEADROOM)
+            module.bias.div_(GRID_HEADROOM)
         elif isinstance(module, nn.Conv2d) and module.out_channels == classes:
-            module.weight *= GRID_HEADROOM
+            module.weight.mul_(GRID_HEADROOM)
 
 
 def load_teacher(path: Path, spec: ModelSpec, device: torch.device) -> Teacher:
