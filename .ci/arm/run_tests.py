@@ -30,7 +30,7 @@ HERE = Path(__file__).parent
 # runs every kernel, and beside the files and commands.
 LOADING = ("native_build", "native_refusals", "ort_glue", "tflite_glue", "threads", "zoo")
 NATIVE = (*LOADING, "native_graph", "native_kernels")
-SUITES: dict[str, tuple[str, ...]] = {"pi4": ("ort_glue", "tflite_glue", "zoo")}
+SUITES: dict[str, tuple[str, ...]] = {"pi4": ("native_crop", "ort_glue", "tflite_glue", "zoo")}
 FULL: dict[str, tuple[str, ...]] = {"pi4": (), "pi3": LOADING, "pi5": NATIVE, "pi32": NATIVE}
 MODEL = "import edgelm.zoo; print(*edgelm.zoo.bundled())"
 WAIT = 600  # s, for the files of parity, which are the first thing to be made
