@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgelm.errors import UsageError
-from edgelm.export.record import SIDE, WINDOW, Attribute, Input, OpRecord, Rule
+from edgelm.export.record import CONVOLUTION, Input, OpRecord, Rule
 
 __all__ = ["DEFORM_CONV", "deform_conv_reference"]
 
@@ -20,15 +20,7 @@ DEFORM_CONV = OpRecord(
     name="DeformConv2d",
     summary="ONNX's DeformConv for TFLite: a convolution with every tap moved by its own offset, "
     "`deform_conv_reference` in `export/deform.py`.",
-    attributes=(
-        *WINDOW,
-        Attribute("pad_top", (0, SIDE - 1), "rows of zeros above the input"),
-        Attribute("pad_left", (0, SIDE - 1), "columns of zeros on its left"),
-        Attribute("pad_bottom", (0, SIDE - 1), "rows of zeros below it"),
-        Attribute("pad_right", (0, SIDE - 1), "columns of zeros on its right"),
-        Attribute("in_channels", (1, SIDE), "C"),
-        Attribute("out_channels", (1, SIDE), "O"),
-    ),
+    attributes=CONVOLUTION,
     inputs=(
         Input("weight", "float32", "(O, kh, kw, C)", "channels innermost"),
         Input("bias", "float32", "(O,)", "absent: 0", optional=True),

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from edgelm.bits import WEIGHT_BITS, unpack_weights
 from edgelm.errors import UsageError
 from edgelm.export.deform import DEFORM_CONV
-from edgelm.export.record import DOMAIN, SIDE, WINDOW, Attribute, Input, OpRecord, Rule
+from edgelm.export.record import CONVOLUTION, DOMAIN, Attribute, Input, OpRecord, Rule
 
 __all__ = [
     "DOMAIN",
@@ -79,13 +79,7 @@ QUANT_CONV = OpRecord(
     name="QuantConv2d",
     summary="A convolution with packed weights, its quantizer and what surrounds it: `quant_conv_reference`.",
     attributes=(
-        *WINDOW,
-        Attribute("pad_top", (0, SIDE - 1), "rows of padding above the quantized input"),
-        Attribute("pad_left", (0, SIDE - 1), "columns of padding on its left"),
-        Attribute("pad_bottom", (0, SIDE - 1), "rows of padding below it"),
-        Attribute("pad_right", (0, SIDE - 1), "columns of padding on its right"),
-        Attribute("in_channels", (1, SIDE), "C, the channels of all inputs together"),
-        Attribute("out_channels", (1, SIDE), "O"),
+        *CONVOLUTION,
         Attribute("weight_bits", (1, 32), "1: weights -1, +1; 2: weights -1, 0, +1; 8: int8; 32: float32"),
         Attribute("act_bits", (1, 32), "1: sign; 2..14: k-bit grid; 32: float"),
         Attribute("sign_zero", (-1, 1), "what sign(0) is when act_bits is 1"),

@@ -10,7 +10,7 @@ import numpy as np
 
 from edgelm.errors import UsageError
 
-__all__ = ["DOMAIN", "SIDE", "WINDOW", "Attribute", "Input", "OpRecord", "Rule"]
+__all__ = ["CONVOLUTION", "DOMAIN", "SIDE", "Attribute", "Input", "OpRecord", "Rule"]
 
 DOMAIN = "edgelm"
 SIDE = 1 << 16
@@ -31,7 +31,7 @@ class Attribute:
     default: int | None = None
 
 
-WINDOW = (
+CONVOLUTION = (
     Attribute("version", (1, 1), "format of this record"),
     Attribute("kernel_h", (1, 255), "kernel height"),
     Attribute("kernel_w", (1, 255), "kernel width"),
@@ -39,6 +39,12 @@ WINDOW = (
     Attribute("stride_w", (1, 255), "horizontal stride"),
     Attribute("dilation_h", (1, 255), "rows from one tap to the next"),
     Attribute("dilation_w", (1, 255), "columns from one tap to the next"),
+    Attribute("pad_top", (0, SIDE - 1), "rows of padding above the input"),
+    Attribute("pad_left", (0, SIDE - 1), "columns of padding on its left"),
+    Attribute("pad_bottom", (0, SIDE - 1), "rows of padding below it"),
+    Attribute("pad_right", (0, SIDE - 1), "columns of padding on its right"),
+    Attribute("in_channels", (1, SIDE), "C, the channels of all inputs together"),
+    Attribute("out_channels", (1, SIDE), "O"),
 )
 """What every record of a convolution begins with."""
 

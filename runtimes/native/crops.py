@@ -5,7 +5,7 @@ H, W = height and width of the crop in px.
 
 import ctypes
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,19 @@ __all__ = ["NativeCrop", "native_crop"]
 
 NativeCrop = Callable[[NDArray[np.uint8], NDArray[np.float64], InputSpec, float, NDArray[np.float32]], None]
 """crop(image, matrix, spec, first_pixel, room), as `edgelm.runtimes.cropping.plain_crop`."""
+
+
+def _order(spec: InputSpec) -> slice:
+    """Where the image's channels, blue first, are among the network's."""
+    return slice(None, None, -1) if spec.channels == "RGB" else slice(None)
+
+
+@lru_cache(8)
+def _table(spec: InputSpec) -> NDArray[np.float32]:
+    """What each byte of each of the image's channels becomes, (3, 256); every crop reads the same."""
+    table = np.ascontiguousarray(levels(spec).T[_order(spec)])
+    table.flags.writeable = False
+    return table
 
 
 @cache
@@ -43,8 +56,8 @@ def native_crop() -> NativeCrop | None:
     ) -> None:
         times, drawn = drawing(matrix, first_pixel)
         image = np.ascontiguousarray(image)
-        order = slice(None, None, -1) if spec.channels == "RGB" else slice(None)
-        table = np.ascontiguousarray(levels(spec).T[order])
+        order = _order(spec)
+        table = _table(spec)
         row, pixel, channel = (stride // room.itemsize for stride in room.strides)
         place = [channel * c for c in range(3)][order]
         assert row == pixel * spec.width, "a part of an empty_batch"
