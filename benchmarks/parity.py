@@ -13,6 +13,7 @@ N = images, K = landmarks.
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 from dataclasses import asdict, dataclass
@@ -77,7 +78,7 @@ def compare(checkpoint: Path, folder: Path) -> tuple[float, int, list[Row]]:
             expected.append(to_image(decode(heatmaps, spec.decode, spec.score)[0], matrices, spec)[0])
             tied.append(~decidable(heatmaps, spec.decode, spec.score, margin=TIE)[0])
         sys.stderr.write("\n")
-        sizes = {name: runtime.session.path.stat().st_size for name, runtime in files.items()}
+        sizes = {name: os.path.getsize(runtime.session.path) for name, runtime in files.items()}
     reference, ties = np.stack(expected), np.stack(tied)
     rows = []
     for name, points in found.items():

@@ -2,8 +2,8 @@
 
 import json
 import math
+import os
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,19 +38,20 @@ def read_boxes(path: str | PathLike[str]) -> Array:
     Raises:
         UsageError: no such file, not JSON, or not boxes.
     """
-    path = Path(path)
+    path = os.fspath(path)
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise UsageError(f"{str(path)!r} is too large for a list of boxes")
-        data = json.loads(path.read_bytes())
+        if os.path.getsize(path) > _MAX_BYTES:
+            raise UsageError(f"{path!r} is too large for a list of boxes")
+        with open(path, "rb") as file:
+            data = json.load(file)
     except OSError as error:
-        raise UsageError(f"cannot read the boxes in {str(path)!r} ({error.strerror}); check the path") from error
+        raise UsageError(f"cannot read the boxes in {path!r} ({error.strerror}); check the path") from error
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{str(path)!r} is not JSON ({error}); write [[x1, y1, x2, y2], ...]") from error
+        raise UsageError(f"{path!r} is not JSON ({error}); write [[x1, y1, x2, y2], ...]") from error
     if isinstance(data, dict):
         data = data.get("boxes")
     if not isinstance(data, list):
-        raise UsageError(f'{str(path)!r} holds no boxes; write [[x1, y1, x2, y2], ...] or {{"boxes": [...]}}')
+        raise UsageError(f'{path!r} holds no boxes; write [[x1, y1, x2, y2], ...] or {{"boxes": [...]}}')
     return check_boxes(data)
 
 

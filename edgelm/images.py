@@ -1,8 +1,8 @@
 """Images in: files and arrays of any common kind become (H, W, 3) uint8 BGR, or an error that says what to do."""
 
+import os
 import struct
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,27 +31,28 @@ def read_image(path: str | PathLike[str]) -> Array:
     """
     cv2 = import_cv2()
 
-    path = Path(path)
-    if not path.is_file():
-        raise UsageError(f"there is no image file {str(path)!r}; check the path")
+    path = os.fspath(path)
+    if not os.path.isfile(path):
+        raise UsageError(f"there is no image file {path!r}; check the path")
     try:
-        size = path.stat().st_size
-        data = path.read_bytes() if size <= _MAX_BYTES else b""
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            data = file.read() if size <= _MAX_BYTES else b""
     except OSError as error:
-        raise UsageError(f"cannot read {str(path)!r} ({error.strerror})") from error
+        raise UsageError(f"cannot read {path!r} ({error.strerror})") from error
     if size > _MAX_BYTES:
-        raise UsageError(f"{str(path)!r} has {size} bytes, too many for an image; shrink it")
+        raise UsageError(f"{path!r} has {size} bytes, too many for an image; shrink it")
     if not data:
-        raise UsageError(f"the image file {str(path)!r} is empty; copy it again")
+        raise UsageError(f"the image file {path!r} is empty; copy it again")
     height, width = _declared_size(data)
-    _check_size(height, width, str(path))
+    _check_size(height, width, path)
     try:
         image: Array | None = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error:  # beyond OpenCV's own limits
         image = None
     if image is None:
-        raise UsageError(f"{str(path)!r} is not an image that OpenCV reads; convert it to JPEG or PNG")
-    _check_size(image.shape[0], image.shape[1], str(path))
+        raise UsageError(f"{path!r} is not an image that OpenCV reads; convert it to JPEG or PNG")
+    _check_size(image.shape[0], image.shape[1], path)
     return image
 
 

@@ -6,14 +6,16 @@ Drawing is `edgelm.draw`. N = faces or persons, K = landmarks.
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from edgelm import tables
 from edgelm.errors import UsageError
 from edgelm.spec import LandmarkScheme
+
+if TYPE_CHECKING:
+    from edgelm.tables import NormalizedLandmark
 
 __all__ = ["Landmarks"]
 
@@ -127,20 +129,30 @@ class Landmarks:
 
     def to_csv(self) -> str:
         """One line for each point, see `edgelm.tables.to_csv`."""
-        return tables.to_csv(self)
+        from edgelm.tables import to_csv
+
+        return to_csv(self)
 
     def to_dataframe(self) -> Any:
         """A pandas DataFrame of one row for each point, see `edgelm.tables.to_dataframe`."""
-        return tables.to_dataframe(self)
+        from edgelm.tables import to_dataframe
 
-    def to_normalized(self) -> list[list[tables.NormalizedLandmark]]:
+        return to_dataframe(self)
+
+    def to_normalized(self) -> "list[list[NormalizedLandmark]]":
         """Points in shares of the image, with MediaPipe's fields, see `edgelm.tables.to_normalized`."""
-        return tables.to_normalized(self)
+        from edgelm.tables import to_normalized
+
+        return to_normalized(self)
 
     def to_mmpose(self) -> list[dict[str, Any]]:
         """Records like those of MMPose's inferencers, see `edgelm.tables.to_mmpose`."""
-        return tables.to_mmpose(self)
+        from edgelm.tables import to_mmpose
+
+        return to_mmpose(self)
 
     def to_supervision(self) -> Any:
         """`supervision.KeyPoints`, see `edgelm.tables.to_supervision`."""
-        return tables.to_supervision(self)
+        from edgelm.tables import to_supervision
+
+        return to_supervision(self)

@@ -10,7 +10,6 @@ import copy
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -200,7 +199,7 @@ def _run_onnx(file: bytes, feeds: Mapping[str, Array]) -> list[Array]:
 
 
 def _run_tflite(file: bytes, feeds: Mapping[str, Array]) -> list[Array]:
-    _, engine = import_engine(Path("the file to verify"))
+    _, engine = import_engine("the file to verify")
     delegates = [engine.load_delegate(str(library_path()))]
     interpreter = engine.Interpreter(model_content=file, num_threads=1, experimental_delegates=delegates)
     interpreter.allocate_tensors()

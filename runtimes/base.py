@@ -3,10 +3,11 @@
 N = batch, K = landmarks, H, W = input height and width, h, w = heatmap height and width.
 """
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
+from os import PathLike
 from types import TracebackType
 from typing import ClassVar
 
@@ -39,8 +40,10 @@ class Session(ABC):
     engine: ClassVar[str]
     layout: ClassVar[Layout] = "NHWC"
 
-    def __init__(self, path: Path, spec: ModelSpec, *, engine_version: str, weights_bytes: int, threads: int) -> None:
-        self.path = path
+    def __init__(
+        self, path: str | PathLike[str], spec: ModelSpec, *, engine_version: str, weights_bytes: int, threads: int
+    ) -> None:
+        self.path = os.fspath(path)
         self.spec = spec
         self.engine_version = engine_version
         self.weights_bytes = weights_bytes
@@ -104,26 +107,29 @@ def check_threads(threads: int) -> None:
         raise UsageError(f"threads is a whole number from 1 to 64, got {threads!r}")
 
 
-def read_model(path: Path) -> bytes:
+def read_model(path: str | PathLike[str]) -> bytes:
     """The bytes of a model file.
 
     Raises:
         ModelFileError: it is missing, no file, empty, too large or not readable.
     """
-    if not path.exists():
+    if not os.path.exists(path):
         raise ModelFileError(f"there is no model file {path}; make one with `edgelm export`")
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise ModelFileError(f"{path} is not a file; give the path of a .onnx or .tflite file")
     try:
-        size = path.stat().st_size
-        if not 0 < size <= MAX_FILE_BYTES:
-            raise ModelFileError(f"{path} has {size} bytes, expected 1 to {MAX_FILE_BYTES}; copy or export it again")
-        return path.read_bytes()
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if not 0 < size <= MAX_FILE_BYTES:
+                raise ModelFileError(
+                    f"{path} has {size} bytes, expected 1 to {MAX_FILE_BYTES}; copy or export it again"
+                )
+            return file.read()
     except OSError as error:
         raise ModelFileError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def read_spec(path: Path, text: str | bytes | None) -> ModelSpec:
+def read_spec(path: str | PathLike[str], text: str | bytes | None) -> ModelSpec:
     """The description that a file carries; ModelFileError where it has none or a damaged one."""
     if text is None:
         raise ModelFileError(
@@ -135,7 +141,7 @@ def read_spec(path: Path, text: str | bytes | None) -> ModelSpec:
         raise ModelFileError(f"{path}: {error}") from error
 
 
-def check_tensor(path: Path, what: str, shape: tuple[int | str | None, ...], expected: tuple[int, ...]) -> None:
+def check_tensor(path: str, what: str, shape: tuple[int | str | None, ...], expected: tuple[int, ...]) -> None:
     """Compare a file's tensor with its description, sizes that are not known (text or None) and the batch apart."""
     if len(shape) != len(expected) or any(
         isinstance(given, int) and given != want for given, want in zip(shape[1:], expected[1:], strict=True)

@@ -3,11 +3,11 @@
 What an engine's module brings is imported when it is asked for: a start pays for one engine only.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 from edgelm.errors import UsageError
@@ -32,9 +32,9 @@ class Engine:
 
     name: str
     suffix: str
-    open: Callable[[Path, int], Session]
+    open: Callable[[str, int], Session]
     version: Callable[[], str | None]
-    load: Callable[[Path], object]
+    load: Callable[[str], object]
     problem: Callable[[], str | None]
 
 
@@ -69,16 +69,17 @@ def open_session(
         ModelFileError: the file is missing, damaged, or not one that `edgelm export` wrote.
         EngineMissingError: the engine is not installed.
     """
-    path = Path(path)
+    path = os.fspath(path)
     if engine is not None and engine not in _ENGINES:
         raise UsageError(f"there is no engine {engine!r}, known are {list(_ENGINES)}")
     for known in _ENGINES.values() if engine is None else [_ENGINES[engine]]:
-        if path.suffix.lower() == known.suffix:
+        if os.path.splitext(path)[1].lower() == known.suffix:
             with native.low_memory(low_memory):
                 return known.open(path, threads)
     wanted = [e.suffix for e in _ENGINES.values() if engine in (None, e.name)]
     raise UsageError(
-        f"a model file ends in {' or '.join(wanted)}, got {path.name or str(path)!r}; make one with `edgelm export`"
+        f"a model file ends in {' or '.join(wanted)}, got {os.path.basename(path) or path!r}; "
+        "make one with `edgelm export`"
     )
 
 

@@ -7,7 +7,6 @@ import platform
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -41,7 +40,7 @@ def onnx_problem() -> str | None:
     )
 
 
-def import_onnxruntime(path: Path) -> Any:
+def import_onnxruntime(path: str) -> Any:
     """The module `onnxruntime`; `path` is for the error's text.
 
     Raises:
@@ -63,7 +62,7 @@ class OnnxSession(Session):
     engine = "onnx"
     layout = "NCHW"
 
-    def __init__(self, path: Path, threads: int = 1) -> None:
+    def __init__(self, path: str, threads: int = 1) -> None:
         """Load a file.
 
         Raises:
@@ -87,7 +86,7 @@ class OnnxSession(Session):
         options.inter_op_num_threads = 1
         options.log_severity_level = _FATAL
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        library = str(engine_library()) if _DOMAIN in file.domains else None
+        library = engine_library() if _DOMAIN in file.domains else None
         try:
             if library is not None:
                 options.register_custom_ops_library(library)

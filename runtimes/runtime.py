@@ -1,14 +1,15 @@
 """Runtime: photos in, landmarks out, with one model file.
 
 Ties the pure steps together: `crop` (edgelm.geometry), `infer` (a session of an inference engine), `decode`
-(edgelm.decode). Which engine reads which file is `edgelm.runtimes.engines`.
+(edgelm.decode). Which engine reads which file is `edgelm.runtimes.engines`. What only some calls need is imported by
+them, for an app waits for its first landmarks.
 N = boxes, K = landmarks, H, W = the network's input size, h, w = a heatmap's size.
 """
 
 import os
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -16,26 +17,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from edgelm import decode, flip, geometry
+from edgelm import decode, geometry
 from edgelm.boxes import check_boxes
 from edgelm.errors import UsageError
 from edgelm.images import as_bgr8
 from edgelm.landmarks import Landmarks
-from edgelm.nms import suppress
 from edgelm.refine import Refine
-from edgelm.roi import turned_boxes
 from edgelm.runtimes.base import Session, check_threads
 from edgelm.runtimes.cropping import cut_crops
 from edgelm.runtimes.decoding import decode_maps
 from edgelm.runtimes.detections import Detector, detect
 from edgelm.runtimes.native.crops import native_crop
-from edgelm.runtimes.opencv_threads import opencv_threads
 from edgelm.spec import ModelSpec
-from edgelm.testvector import SelftestReport, replay
 
 if TYPE_CHECKING:
     from edgelm.runtimes.frames import Frame
     from edgelm.runtimes.track import Tracked, TrackOptions
+    from edgelm.testvector import SelftestReport
 
 __all__ = ["Detector", "Runtime"]
 
@@ -116,10 +114,12 @@ class Runtime:
         begin = time.perf_counter()
         times = dict.fromkeys(_STAGES, 0.0)
         sure = None
-        with opencv_threads(self.threads) if self._needs_opencv(boxes) else nullcontext():
+        with self._opencv(boxes):
             image = as_bgr8(image)
             size = (image.shape[0], image.shape[1])
             if isinstance(boxes, Landmarks):
+                from edgelm.roi import turned_boxes
+
                 boxes, turn = turned_boxes(boxes.xy, boxes.scheme, self.spec.crop, score=boxes.score, boxes=boxes.box)
                 rotation = turn + np.asarray(rotation)
             elif boxes is None:
@@ -142,6 +142,8 @@ class Runtime:
             box_score=sure,
         )
         if nms is not None:
+            from edgelm.nms import suppress
+
             found = suppress(found, threshold=nms, areas=self._crop_areas(matrices))
         times["total"] = (time.perf_counter() - begin) * 1e3
         return found
@@ -187,15 +189,21 @@ class Runtime:
                 "here; open it in the process that uses it, or with threads=1"
             )
         plain = self.session.run(x)
-        return flip.merge(plain, self.session.run(flip.mirrored(x)), self.spec) if flip_test else plain
+        if not flip_test:
+            return plain
+        from edgelm import flip
+
+        return flip.merge(plain, self.session.run(flip.mirrored(x)), self.spec)
 
     def decode(self, heatmaps: Array, matrices: Array, *, refinement: Refine = "rule") -> tuple[Array, Array]:
         """Heatmaps (N, K, h, w) and their crops' matrices (N, 2, 3) -> xy (N, K, 2) image px and score (N, K)."""
         uv, score = decode_maps(heatmaps, self.spec, refinement=refinement)
         return decode.to_image(uv, matrices, self.spec), score
 
-    def selftest(self) -> SelftestReport:
+    def selftest(self) -> "SelftestReport":
         """Replay the test vector that the model file holds, see `edgelm.testvector`."""
+        from edgelm.testvector import replay
+
         return replay(self.infer, self.spec)
 
     def close(self) -> None:
@@ -210,9 +218,13 @@ class Runtime:
     ) -> None:
         self.close()
 
-    def _needs_opencv(self, boxes: Any) -> bool:
-        """Detectors may use it, too, so that its threads are bounded before they do."""
-        return boxes is None or self.spec.decode == "resize_argmax" or native_crop() is None
+    def _opencv(self, boxes: Any) -> AbstractContextManager[None]:
+        """OpenCV with this runtime's threads, where a call may use it; detectors may, too."""
+        if boxes is not None and self.spec.decode != "resize_argmax" and native_crop() is not None:
+            return nullcontext()
+        from edgelm.runtimes.opencv_threads import opencv_threads
+
+        return opencv_threads(self.threads)
 
     def _detect(self, image: Array, detector: Detector | None) -> tuple[Array, Array | None]:
         if detector is None:

@@ -4,7 +4,6 @@ N = batch, K = landmarks, H, W = input height and width, h, w = heatmap height a
 """
 
 from importlib import import_module
-from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -36,7 +35,7 @@ class TfliteSession(Session):
 
     engine = "tflite"
 
-    def __init__(self, path: Path, threads: int = 1) -> None:
+    def __init__(self, path: str, threads: int = 1) -> None:
         """Verify and load a file.
 
         Raises:
@@ -63,7 +62,7 @@ class TfliteSession(Session):
         maps = (1, spec.heatmap_height, spec.heatmap_width, len(spec.scheme.names))
         check_tensor(path, "an output", file.outputs[0].shape, maps)
         package, engine = import_engine(path)
-        library = str(engine_library()) if file.custom_ops else None
+        library = engine_library() if file.custom_ops else None
         try:
             delegates = [] if library is None else [engine.load_delegate(library)]
             self._engine: Any = engine.Interpreter(
@@ -111,7 +110,7 @@ def tflite_problem() -> str | None:
     return f"{package} works with numpy 1 and {numpy} is installed; run {command}"
 
 
-def import_engine(path: Path) -> tuple[str, Any]:
+def import_engine(path: str) -> tuple[str, Any]:
     """The installed TFLite engine: (package and version, its module `interpreter`); `path` is for the error's text.
 
     Raises:

@@ -4,7 +4,6 @@ Activations are NCHW on both sides of every function here.
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -125,7 +124,7 @@ def by_onnx(model: ir.Model, *x: Array, optimize: bool = True) -> list[Floats]:
 
 def by_tflite(model: ir.Model, *x: Array, portable: bool = False) -> list[Floats]:
     """Outputs of a graph, written as TFLite, in LiteRT; a portable file gets no delegate."""
-    _, engine = import_engine(Path("graph.tflite"))
+    _, engine = import_engine("graph.tflite")
     delegates = [] if portable else [engine.load_delegate(str(library_path()))]
     interpreter = engine.Interpreter(
         model_content=tflite_bytes(model, SPEC, portable=portable), num_threads=1, experimental_delegates=delegates

@@ -31,7 +31,7 @@ def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Broken]:
 
 
 def intact() -> bytes:
-    data = library_path().read_bytes()
+    data = Path(library_path()).read_bytes()
     if data[:4] != b"\x7fELF":
         pytest.skip("this system has no ELF files")
     return data

@@ -96,9 +96,12 @@ Absent.names = ("cv2",)
 image = np.random.RandomState(0).randint(0, 256, (240, 320, 3)).astype(np.uint8)
 with edgelm.Runtime(sys.argv[1]) as runtime:
     xy, score = runtime(image, [[80, 60, 240, 220]])
-    print(json.dumps([xy.shape, bool(np.isfinite(xy).all()), said(runtime, image)]))
+    late = ("csv", "edgelm.flip", "edgelm.nms", "edgelm.roi", "edgelm.schemes", "edgelm.tables", "edgelm.testvector")
+    early = [name for name in late if name in sys.modules]  # a start pays for what it uses
+    print(json.dumps([xy.shape, bool(np.isfinite(xy).all()), early, said(runtime, image)]))
 """
-    shape, finite, words = alone(body, path)
+    shape, finite, early, words = alone(body, path)
+    assert early == []
     assert shape == [1, 68, 2]
     assert finite
     assert words.startswith("PackageMissingError: crops, photos and drawing need OpenCV")

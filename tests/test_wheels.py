@@ -66,8 +66,8 @@ def test_each_fault_is_named(fault: dict[str, object], words: str) -> None:
 
 
 def test_facts_of_a_real_library() -> None:
-    found = read_library(library_path().read_bytes())
-    assert found.size == library_path().stat().st_size
+    found = read_library(Path(library_path()).read_bytes())
+    assert found.size == Path(library_path()).stat().st_size
     assert "libc.so.6" in found.needed
     assert (2, 2) < found.glibc < (3, 0)
     assert found.cpp == ()
@@ -83,7 +83,7 @@ def wheel_of(folder: Path, tag: str, *names: str) -> Path:
     path = folder / f"edgelm-0.0.0-{tag}.whl"
     with zipfile.ZipFile(path, "w") as archive:
         for name in names:
-            archive.writestr(name, library_path().read_bytes())
+            archive.writestr(name, Path(library_path()).read_bytes())
     return path
 
 

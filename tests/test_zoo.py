@@ -51,7 +51,7 @@ def test_files_hold_the_weights_of_the_checkpoint(runtime: Runtime) -> None:
     from edgelm.export.pipeline import weights_sha256
     from edgelm.models.checkpoint import load_checkpoint
 
-    checkpoints = [path for path in zoo.checkpoints() if path.stem == runtime.session.path.stem]
+    checkpoints = [path for path in zoo.checkpoints() if path.stem == Path(runtime.session.path).stem]
     if not checkpoints:
         pytest.skip("wheels carry no checkpoint")
     (checkpoint,) = checkpoints
@@ -72,5 +72,5 @@ def test_error_on_unseen_faces(runtime: Runtime) -> None:
     _, samples = open_data(FACES, runtime.spec.scheme)
     found = np.concatenate([runtime(read_image(s.path), s.box[None]).xy for s in samples])
     errors = nme(found, np.stack([s.xy for s in samples]), runtime.spec.scheme.name)
-    assert errors.mean() < NME_LIMIT[runtime.session.path.stem]
+    assert errors.mean() < NME_LIMIT[Path(runtime.session.path).stem]
     assert (errors < 10).mean() > 0.97

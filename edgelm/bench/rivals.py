@@ -137,7 +137,7 @@ def _ort_int8(path: Path, x: Floats, threads: int) -> Rival:
 def _litert(path: Path, x: Floats, threads: int) -> Rival:
     from edgelm.runtimes.tflite import import_engine
 
-    _, engine = import_engine(path)
+    _, engine = import_engine(str(path))
     interpreter = engine.Interpreter(str(path), num_threads=threads)
     interpreter.allocate_tensors()
     source, target = interpreter.get_input_details()[0], interpreter.get_output_details()[0]

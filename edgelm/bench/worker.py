@@ -10,7 +10,6 @@ import os
 import sys
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from edgelm.bench.device import calmest_cpu, setting
@@ -57,7 +56,7 @@ def measure(
 
     for known in engines():
         if known.name == engine:
-            known.load(Path(model))
+            known.load(str(model))
     cv2.setNumThreads(threads)
     image, boxes = _image(photo), np.array([box])
     gc.collect()
@@ -111,7 +110,7 @@ def _native_memory() -> dict[str, Any]:
     """What the native library took in this process: nulls where no file needed it."""
     from edgelm.runtimes import native
 
-    info = native.memory() if native.library_path().is_file() else None
+    info = native.memory() if os.path.isfile(native.library_path()) else None
     if info is None or info.weight_count == 0:
         return dict.fromkeys(("resident_weights_bytes", "resident_bits_per_weight", "scratch_bytes"))
     return {

@@ -6,32 +6,32 @@ short passes it and ends the process with a bus error later.
 
 import os
 import struct
-from pathlib import Path
+from os import PathLike
 
 from edgelm.errors import EdgelmError
 
 __all__ = ["check_elf"]
 
 _MACHINES = {3: "32-bit x86", 40: "32-bit ARM", 62: "64-bit x86", 183: "64-bit ARM", 243: "RISC-V"}
-_THIS = Path("/proc/self/exe")
+_THIS = "/proc/self/exe"
 _AGAIN = "; install edgelm again: pip install --force-reinstall --no-deps edgelm"
 
 
-def check_elf(path: Path) -> None:
+def check_elf(path: str | PathLike[str]) -> None:
     """Look at a library before it is loaded; nothing is checked on systems without ELF.
 
     Raises:
         EdgelmError: it is no library, is cut short, or is for another kind of machine than this Python.
     """
     try:
-        with _THIS.open("rb") as file:
+        with open(_THIS, "rb") as file:
             own = file.read(64)
     except OSError:
         return
     if own[:4] != b"\x7fELF":
         return
     try:
-        with path.open("rb") as file:
+        with open(path, "rb") as file:
             header, size = file.read(64), os.fstat(file.fileno()).st_size
     except OSError as error:
         raise EdgelmError(f"{path} cannot be read: {error.strerror}{_AGAIN}") from error

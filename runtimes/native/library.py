@@ -9,7 +9,6 @@ import sys
 import warnings
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 from edgelm.errors import EdgelmError
 from edgelm.runtimes.native.elf import check_elf
@@ -53,19 +52,19 @@ class Kernel:
     able: bool
 
 
-def library_path() -> Path:
+def library_path() -> str:
     """Path of the shared library: $EDGELM_LIBRARY if set, else the installed one.
 
     Raises:
         EdgelmError: there is no such file.
     """
-    path = Path(os.environ.get("EDGELM_LIBRARY") or Path(__file__).with_name(_NAME))
-    if not path.is_file() and not os.environ.get("EDGELM_LIBRARY"):
+    path = os.environ.get("EDGELM_LIBRARY") or os.path.join(os.path.dirname(__file__), _NAME)
+    if not os.path.isfile(path) and not os.environ.get("EDGELM_LIBRARY"):
         # An editable install keeps the library outside the source tree. Imported late: it takes 20 ms.
         from importlib.resources import files
 
-        path = Path(str(files(__package__).joinpath(_NAME)))
-    if not path.is_file():
+        path = str(files(__package__).joinpath(_NAME))
+    if not os.path.isfile(path):
         raise EdgelmError(
             f"edgelm's native library is missing at {path}; install edgelm with pip, which builds it, "
             "or point EDGELM_LIBRARY at a built one"
@@ -83,7 +82,7 @@ def load_library() -> ctypes.CDLL:
     path = library_path()
     check_elf(path)
     try:
-        library = ctypes.CDLL(str(path))
+        library = ctypes.CDLL(path)
         library.edgelm_version.restype = ctypes.c_char_p
         library.edgelm_kernels.argtypes = [ctypes.POINTER(ctypes.POINTER(_Row))]
         library.edgelm_kernels_peak.restype = ctypes.c_double
@@ -111,7 +110,7 @@ def _reason(error: str) -> str:
     return f"is no edgelm library for this machine ({error}); install edgelm again"
 
 
-def engine_library() -> Path:
+def engine_library() -> str:
     """The library's path for an engine to load, after this process could load it: engines say less about a fault.
 
     Warns once (RuntimeWarning) where this CPU runs none of the fast kernels.
