@@ -42,8 +42,10 @@ arm-report: arm $(VENV)/.installed ## count instructions there, ours and other e
 	$(BIN)/pip install --quiet ai-edge-quantizer
 	$(BIN)/python benchmarks/arm/report.py
 
-accuracy: $(VENV)/.installed ## train and measure the rows missing in docs/accuracy.md; DATA=folder of faces, train/ and val/
-	$(BIN)/python benchmarks/accuracy.py $(DATA)
+accuracy: $(VENV)/.installed ## train and measure the rows missing in the tables of accuracy; DATA=FACES, POSES=PEOPLE, each with train/ and val/
+	@: $(or $(DATA),$(POSES),$(error which photos? make accuracy DATA=FACES or POSES=PEOPLE or both))
+	$(if $(DATA),$(BIN)/python benchmarks/accuracy.py $(DATA))
+	$(if $(POSES),$(BIN)/python benchmarks/pose_accuracy.py $(POSES))
 
 clean: ## remove what building, testing and the demo made; .venv and .arm stay
 	rm -rf .build build dist $(OUT) .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks .coverage

@@ -81,6 +81,7 @@ _ROWS = (
     PaperRow("fan4", 68, 23_763_136, 23_820_176, 3_363_776, 25.235),
     PaperRow("bcll-hpm256", 16, 6_220_992, 6_236_304, 909_120, 8.213, 6.2, printed_mb=1.3, why=_RELEASED),
     PaperRow("bcll-hpm192", 16, 3_614_144, 3_626_032, 561_504, 5.532, 4.0, 0.45, why=_UNKNOWN),
+    PaperRow("bcll-hpm96", 16, 906_656, 912_608, 168_232, 1.425, why="not in the paper: trains on one CPU core"),
     PaperRow("bcll-hpm256-real1x1", 16, 6_220_992, 6_236_304, 1_320_256, 8.213, 6.2, printed_mb=1.3, why=_RELEASED),
     PaperRow(
         "bcll-ms", 16, 3_926_208, 3_958_608, 704_320, 6.630, 4.0, 0.25,

@@ -241,6 +241,7 @@ register_network("fan4", HOURGLASS, HourglassConfig(4))
 for _name, _config in {
     "hpm256": HourglassConfig(),
     "hpm192": HourglassConfig(width=192),
+    "hpm96": HourglassConfig(width=96, stem=(32, 64)),
     "hpm256-real1x1": HourglassConfig(real_layers="all_1x1"),
     "ms": HourglassConfig(block="ms"),
     "ms-no1x1": HourglassConfig(block="ms_no1x1"),
