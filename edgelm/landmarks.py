@@ -5,13 +5,14 @@ Drawing is `edgelm.draw`. N = faces or persons, K = landmarks.
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from edgelm.errors import UsageError
+from edgelm.record import record
 from edgelm.spec import LandmarkScheme
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ __all__ = ["Landmarks"]
 Array = npt.NDArray[Any]
 
 
-@dataclass(frozen=True, eq=False)
+@record(frozen=True, eq=False)
 class Landmarks:
     """Points of N faces or persons in one image.
 

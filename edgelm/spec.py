@@ -9,11 +9,12 @@ import dataclasses
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin
 
 from edgelm.errors import ModelFileError
+from edgelm.record import record
 
 __all__ = ["METADATA_KEY", "CropSpec", "ExportOptions", "InputSpec", "LandmarkScheme", "ModelSpec", "TestVector"]
 
@@ -27,7 +28,7 @@ _MAX_SIDE = 4096
 _MAX_LANDMARKS = 1024
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class LandmarkScheme:
     """Names and relations of K landmarks; all indices are 0-based.
 
@@ -46,7 +47,7 @@ class LandmarkScheme:
     sigmas: tuple[float, ...] = ()
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class InputSpec:
     """The network's input image: H x W px, channel order, and (value / 255 - mean) / std per channel."""
 
@@ -57,7 +58,7 @@ class InputSpec:
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class CropSpec:
     """How a box (x1, y1, x2, y2) px becomes the crop that the network sees.
 
@@ -74,7 +75,7 @@ class CropSpec:
     side: Side = "long"
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class TestVector:
     """A seeded input and what the network answered at export, replayed by `edgelm selftest`.
 
@@ -97,7 +98,7 @@ class TestVector:
     __test__ = False  # its name makes pytest try to collect it
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class ExportOptions:
     """How the network was turned into operators; the defaults describe a file that says nothing about it.
 
@@ -130,7 +131,7 @@ class ExportOptions:
         return self.real == "int8" or self.activations != "float" or self.weights == "int8"
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class ModelSpec:
     """The self-description of one landmark model."""
 

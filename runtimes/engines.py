@@ -5,19 +5,19 @@ What an engine's module brings is imported when it is asked for: a start pays fo
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib import import_module
 from os import PathLike
 from typing import Any
 
 from edgelm.errors import UsageError
+from edgelm.record import record
 from edgelm.runtimes import native
 from edgelm.runtimes.base import Session
 
 __all__ = ["Engine", "engines", "open_session", "register_engine"]
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Engine:
     """An inference engine.
 

@@ -5,9 +5,9 @@ the rest is skipped and left to the engine, which verifies it.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from edgelm.errors import ModelFileError
+from edgelm.record import record
 
 __all__ = ["OnnxFile", "damaged_onnx", "fields", "message", "read_onnx"]
 
@@ -20,7 +20,7 @@ _ENTRY_KEY, _ENTRY_VALUE = 1, 2
 _VARINT, _EIGHT_BYTES, _BYTES, _FOUR_BYTES = 0, 1, 2, 5
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class OnnxFile:
     """What a file says about itself.
 

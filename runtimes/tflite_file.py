@@ -6,12 +6,13 @@ order of operators that make sense. What the operators compute is left to the en
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import numpy as np
 
 from edgelm.errors import ModelFileError
+from edgelm.record import record
 from edgelm.runtimes.flatbuffer import FlatBuffer, damaged
 from edgelm.runtimes.tflite_schema import BUILTINS, CUSTOM, DTYPES, IDENTIFIER, ITEM_BYTES, SCHEMA_VERSION, TABLES
 
@@ -21,7 +22,7 @@ _MAX_ELEMENTS = 1 << 28
 _MAX_RANK = 5
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class TensorInfo:
     """A tensor: its name, shape, numpy dtype and, of a constant, its bytes."""
 
@@ -31,7 +32,7 @@ class TensorInfo:
     data: bytes | memoryview = field(default=b"", repr=False)
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class OperatorInfo:
     """An operator: the builtin's or custom op's name, what it reads (None: left out) and makes, custom options."""
 
@@ -41,7 +42,7 @@ class OperatorInfo:
     custom_options: bytes | memoryview = field(default=b"", repr=False)
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class TfliteFile:
     """What a verified file says about itself.
 

@@ -5,7 +5,9 @@ not here, edgelm does not write, and its reader refuses, since an engine would f
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from edgelm.record import record
 
 __all__ = ["BUILTINS", "CUSTOM", "DTYPES", "IDENTIFIER", "ITEM_BYTES", "SCHEMA_VERSION", "TABLES", "Builtin", "Field"]
 
@@ -20,7 +22,7 @@ DTYPES = {"float32": 0, "float16": 1, "int32": 2, "uint8": 3, "int64": 4, "bool"
 ITEM_BYTES = {"float32": 4, "float16": 2, "int32": 4, "uint8": 1, "int64": 8, "bool": 1, "int8": 1}
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Field:
     """One field of a table.
 
@@ -89,7 +91,7 @@ TABLES: dict[str, dict[str, Field]] = {
 }
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Builtin:
     """A builtin operator.
 

@@ -7,10 +7,10 @@ import platform
 import re
 import sys
 import warnings
-from dataclasses import dataclass
 from functools import cache
 
 from edgelm.errors import EdgelmError
+from edgelm.record import record
 from edgelm.runtimes.native.elf import check_elf
 
 __all__ = [
@@ -37,7 +37,7 @@ class _Row(ctypes.Structure):
     _fields_ = (("kind", ctypes.c_char_p), ("isa", ctypes.c_char_p), ("able", ctypes.c_int32))
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Kernel:
     """One line of the kernel table.
 

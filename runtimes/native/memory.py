@@ -3,8 +3,8 @@
 import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
+from edgelm.record import record
 from edgelm.runtimes.native.library import load_library
 
 __all__ = ["MemoryInfo", "low_memory", "memory"]
@@ -16,7 +16,7 @@ class _Memory(ctypes.Structure):
     )  # fmt: skip
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class MemoryInfo:
     """What all graphs in this process take, those of the engines' sessions too.
 
