@@ -9,10 +9,7 @@ that was stopped goes on. Figures are kept in benchmarks/results/accuracy.json a
 the same checkpoint, so that rows can be added on any machine.
 """
 
-import argparse
-import json
 import statistics
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -20,11 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from trained import TARGETS, export_beside, is_trained, time_files, train_row
+from trained import TARGETS, Results, Table, export_beside, header, noise, time_files
 
-from edgelm.atomic import write_atomic
 from edgelm.bench.cpu import cpu_model
-from edgelm.bench.interleave import pin
 from edgelm.models.balance import MEMORY_SHARE, SIZE_SHARE, balance_index
 from edgelm.models.checkpoint import checkpoint_bytes, load_checkpoint
 from edgelm.models.datasets import open_data
@@ -34,10 +29,6 @@ from edgelm.models.registry import resolve
 from edgelm.models.runner import open_runner
 from edgelm.models.train import TrainOptions
 
-ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "benchmarks" / "results" / "accuracy.json"
-PAGE = ROOT / "docs" / "accuracy.md"
-RUNS = ROOT / "runs" / "accuracy"
 NETWORK, HOURGLASS = "cunet2-m64n16", "bcll-hpm96"
 SIZE = 128
 """Side of the input, px: what one CPU core trains in a quarter of an hour a row."""
@@ -82,23 +73,18 @@ ROWS = (
 )
 
 
-def options(row: Row, data: Path) -> TrainOptions:
+BY_NAME = {row.name: row for row in ROWS}
+
+
+def options(name: str, data: Path) -> TrainOptions:
     """How a row is trained: the float one from nothing, the others from it, with it as a teacher."""
-    plain = TrainOptions(row.name, data, RUNS / f"{row.name}.pt", recipe="softmax", epochs=row.epochs, size=SIZE)
-    if not row.suffix:
-        return plain
-    twin = RUNS / f"{row.network}.pt"
-    return TrainOptions(**{**vars(plain), "init": twin, "teacher": twin})
+    row, output = BY_NAME[name], TABLE.checkpoint(name)
+    twin = TABLE.checkpoint(row.network) if row.suffix else None
+    return TrainOptions(name, data, output, recipe="softmax", epochs=row.epochs, size=SIZE, init=twin, teacher=twin)
 
 
-def trained(row: Row) -> bool:
-    """Whether a row's checkpoint is that of a run that has ended."""
-    return is_trained(RUNS / f"{row.name}.pt")
-
-
-def figures(row: Row, data: Path) -> dict[str, Any]:
-    """All that the table says of a row."""
-    source = RUNS / f"{row.name}.pt"
+def figures(source: Path, name: str, data: Path) -> dict[str, Any]:
+    """NME by torch and by both exported files, sizes, and ms."""
     loaded = load_checkpoint(source)
     _, samples = open_data(data / "val", loaded.spec.scheme, "pts")
     found: dict[str, Any] = {"notes": dict(loaded.notes), "nme": {}, "bytes": {}, "ms": {}}
@@ -108,7 +94,7 @@ def figures(row: Row, data: Path) -> dict[str, Any]:
             with open_runner(path) as (run, spec):
                 seen = localize(run, spec, samples)
                 found["nme"][label] = float(nme(seen.xy, np.stack([s.xy for s in samples]), spec.scheme.name).mean())
-        small = checkpoint_bytes(loaded.entry, loaded.model, loaded.spec, packed=bool(row.suffix))
+        small = checkpoint_bytes(loaded.entry, loaded.model, loaded.spec, packed=bool(BY_NAME[name].suffix))
         found["bytes"] = {"checkpoint": len(small), **{t: files[t].stat().st_size for t in TARGETS}}
         timings = time_files(files, SIZE)
         found["ms"] = {target: timing.median_ms for target, timing in timings.items()}
@@ -116,7 +102,9 @@ def figures(row: Row, data: Path) -> dict[str, Any]:
     return {**found, "faces": len(samples), "cpu": cpu_model()}
 
 
-def lines(results: dict[str, Any]) -> Iterator[str]:
+def lines(results: Results) -> Iterator[str]:
+    """The table."""
+    yield from header(_COLUMNS)
     for row in ROWS:
         twin = results.get(row.network)
         scheme = resolve(row.name).scheme
@@ -134,20 +122,16 @@ def lines(results: dict[str, Any]) -> Iterator[str]:
         )
 
 
-def page(results: dict[str, Any]) -> str:
+def page(results: Results) -> str:
     """The document."""
     faces = max(found["faces"] for found in results.values())
     cpus = ", ".join(sorted({found["cpu"] for found in results.values()}))
-    noisy = [name for name, found in results.items() if not found["calm"]]
     spread = statistics.mean(
         max(abs(found["nme"][t] - found["nme"]["torch"]) for t in TARGETS) for found in results.values()
     )
-    table = "\n".join([f"| {' | '.join(_COLUMNS)} |", f"|{'---|' * len(_COLUMNS)}", *lines(results)])
-    noise = f"\nDisturbed while timed, so that their ms are no more than a hint: {', '.join(noisy)}." if noisy else ""
     return _PAGE.format(
-        network=NETWORK, hourglass=HOURGLASS, size=SIZE, table=table, cpus=cpus, faces=faces, noise=noise,
-        spread=spread,
-        first=ROWS[0].epochs, other=ROWS[1].epochs,
+        network=NETWORK, hourglass=HOURGLASS, size=SIZE, first=ROWS[0].epochs, other=ROWS[1].epochs,
+        table="\n".join(lines(results)), cpus=cpus, faces=faces, noise=noise(results), spread=spread,
         memory=_said(MEMORY_SHARE), size_share=_said(SIZE_SHARE),
     )  # fmt: skip
 
@@ -190,37 +174,7 @@ The paper's row with 8-bit activations is BW with weight gradients of 8 bits, to
 """
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, nargs="?", help="folder with train/ and val/")
-    parser.add_argument("--check", action="store_true", help="only fail where the document is not that of the results")
-    parser.add_argument("--rows", help="names by commas; by default all")
-    parser.add_argument("--no-train", action="store_true", help="leave rows out that have no checkpoint")
-    parser.add_argument("--again", action="store_true", help="measure rows anew")
-    args = parser.parse_args()
-    results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
-    if args.check:
-        sys.exit(PAGE.read_text() != page(results))
-    if args.data is None:
-        parser.error("which folder of faces? It has train/ and val/ in it; make accuracy DATA=FOLDER")
-    names = [row.name for row in ROWS] if args.rows is None else args.rows.split(",")
-    if unknown := [name for name in names if name not in [row.name for row in ROWS]]:
-        parser.error(f"no row {unknown[0]!r}; known are {', '.join(row.name for row in ROWS)}")
-    wanted = [row for row in ROWS if row.name in names]
-    for row in wanted:
-        if not trained(row) and not args.no_train and (row.name not in results or args.again):
-            train_row(options(row, args.data))
-    pin(1)
-    for row in wanted:
-        if trained(row) and (row.name not in results or args.again):
-            print(f"{row.name}: measuring", file=sys.stderr)
-            results[row.name] = figures(row, args.data)
-            write_atomic(RESULTS, (json.dumps(results, indent=1) + "\n").encode())
-    if not results:
-        sys.exit("accuracy: no row is trained yet")
-    PAGE.write_text(page(results))
-    print("\n".join(lines(results)))
-
+TABLE = Table("accuracy.json", "accuracy.md", "accuracy", tuple(BY_NAME), options, figures, lines, page)
 
 if __name__ == "__main__":
-    main()
+    TABLE.command(__doc__)

@@ -7,20 +7,15 @@
 Rows are kept as those of accuracy.py are: checkpoints in runs/pose, figures in benchmarks/results/pose.json.
 """
 
-import argparse
-import json
-import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trained import TARGETS, export_beside, is_trained, time_files, train_row
+from trained import TARGETS, Results, Table, export_beside, header, noise, time_files
 
-from edgelm.atomic import write_atomic
 from edgelm.bench.cpu import cpu_model
-from edgelm.bench.interleave import pin
 from edgelm.models.checkpoint import checkpoint_bytes, load_checkpoint
 from edgelm.models.datasets import open_data
 from edgelm.models.localize import localize
@@ -29,10 +24,6 @@ from edgelm.models.runner import open_runner
 from edgelm.models.train import TrainOptions
 from edgelm.schemes import get_scheme
 
-ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "benchmarks" / "results" / "pose.json"
-PAGE = ROOT / "docs" / "pose-accuracy.md"
-RUNS = ROOT / "runs" / "pose"
 NETWORK = "cunet2-m64n16"
 SIZE, JOINTS, EPOCHS = 128, 14, 9
 MEAN = "PCK@0.2"
@@ -65,17 +56,20 @@ ROWS = (
 )
 
 
-def options(row: Row, data: Path) -> TrainOptions:
+BY_NAME = {row.file: row for row in (START, *ROWS)}
+
+
+def options(name: str, data: Path) -> TrainOptions:
     """How a row is trained."""
+    row = BY_NAME[name]
     return TrainOptions(
-        NETWORK + row.suffix, data, RUNS / f"{row.file}.pt", recipe="softmax", epochs=EPOCHS, size=SIZE,
-        landmarks=JOINTS, init=RUNS / f"{row.after}.pt" if row.after else None,
+        NETWORK + row.suffix, data, TABLE.checkpoint(name), recipe="softmax", epochs=EPOCHS, size=SIZE,
+        landmarks=JOINTS, init=TABLE.checkpoint(row.after) if row.after else None,
     )  # fmt: skip
 
 
-def figures(row: Row, data: Path) -> dict[str, Any]:
+def figures(source: Path, name: str, data: Path) -> dict[str, Any]:
     """PCK of each joint by torch and by both exported files, sizes, and ms."""
-    source = RUNS / f"{row.file}.pt"
     loaded = load_checkpoint(source)
     _, samples = open_data(data / "val", loaded.spec.scheme)
     found: dict[str, Any] = {"notes": dict(loaded.notes), "pck": {}, "joints": {}, "people": len(samples)}
@@ -87,7 +81,7 @@ def figures(row: Row, data: Path) -> dict[str, Any]:
             found["pck"][label] = measured.metrics[MEAN]
             found["joints"][label] = dict(measured.joints)
             found["remarks"] = list(measured.remarks)
-        small = checkpoint_bytes(loaded.entry, loaded.model, loaded.spec, packed=bool(row.suffix))
+        small = checkpoint_bytes(loaded.entry, loaded.model, loaded.spec, packed=bool(BY_NAME[name].suffix))
         found["bytes"] = {"checkpoint": len(small), **{t: files[t].stat().st_size for t in TARGETS}}
         timings = time_files(files, SIZE)
     found["ms"] = {target: timing.median_ms for target, timing in timings.items()}
@@ -95,8 +89,9 @@ def figures(row: Row, data: Path) -> dict[str, Any]:
     return {**found, "cpu": cpu_model()}
 
 
-def lines(results: dict[str, Any]) -> Iterator[str]:
+def lines(results: Results) -> Iterator[str]:
     """The table of all rows."""
+    yield from header(_COLUMNS)
     twin = results.get(ROWS[0].file)
     for row in ROWS:
         if (found := results.get(row.file)) is None:
@@ -110,11 +105,10 @@ def lines(results: dict[str, Any]) -> Iterator[str]:
         )
 
 
-def joint_lines(results: dict[str, Any]) -> Iterator[str]:
+def joint_lines(results: Results) -> Iterator[str]:
     """PCK of each joint: torch's, and in brackets that of the files where it is another."""
     done = [row for row in ROWS if row.file in results]
-    yield f"| joint | {' | '.join(row.label for row in done)} |"
-    yield f"|---|{'---|' * len(done)}"
+    yield from header(["joint", *(row.label for row in done)])
     for joint in get_scheme("lsp14").names:
         cells = []
         for row in done:
@@ -124,15 +118,14 @@ def joint_lines(results: dict[str, Any]) -> Iterator[str]:
         yield f"| {joint.replace('_', ' ')} | {' | '.join(cells)} |"
 
 
-def page(results: dict[str, Any]) -> str:
+def page(results: Results) -> str:
     """The document."""
     some = next(iter(results.values()))
-    noisy = [name for name, found in results.items() if not found["calm"]]
-    noise = f"\nDisturbed while timed, so that their ms are no more than a hint: {', '.join(noisy)}." if noisy else ""
+    cpus = ", ".join(sorted({found["cpu"] for found in results.values()}))
     return _PAGE.format(
         network=NETWORK, size=SIZE, epochs=EPOCHS, both=2 * EPOCHS, all=3 * EPOCHS, people=some["people"],
-        remarks="; ".join(some["remarks"]), noise=noise, cpus=", ".join(sorted({f["cpu"] for f in results.values()})),
-        table="\n".join(["| " + " | ".join(_COLUMNS) + " |", f"|{'---|' * len(_COLUMNS)}", *lines(results)]),
+        remarks="; ".join(some["remarks"]), noise=noise(results), cpus=cpus,
+        table="\n".join(lines(results)),
         joints="\n".join(joint_lines(results)),
     )  # fmt: skip
 
@@ -168,34 +161,10 @@ PCK@0.2 in percent by torch; of the exported files, in brackets, where it is ano
 """
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, nargs="?", help="folder with train/ and val/")
-    parser.add_argument("--check", action="store_true", help="only fail where the document is not that of the results")
-    parser.add_argument("--no-train", action="store_true", help="leave rows out that have no checkpoint")
-    parser.add_argument("--again", action="store_true", help="measure rows anew")
-    args = parser.parse_args()
-    results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
-    if args.check:
-        sys.exit(PAGE.read_text() != page(results))
-    if args.data is None:
-        parser.error("which folder of people? It has train/ and val/ in it; make accuracy POSES=FOLDER")
-    missing = [row for row in ROWS if args.again or row.file not in results]
-    if not args.no_train:
-        for row in (START, *missing) if missing else ():
-            if not is_trained(RUNS / f"{row.file}.pt"):
-                train_row(options(row, args.data))
-    pin(1)
-    for row in missing:
-        if is_trained(RUNS / f"{row.file}.pt"):
-            print(f"{row.file}: measuring", file=sys.stderr)
-            results[row.file] = figures(row, args.data)
-            write_atomic(RESULTS, (json.dumps(results, indent=1) + "\n").encode())
-    if not results:
-        sys.exit("pose_accuracy: no row is trained yet")
-    PAGE.write_text(page(results))
-    print("\n".join(lines(results)))
-
+TABLE = Table(
+    "pose.json", "pose-accuracy.md", "pose", tuple(row.file for row in ROWS), options, figures, lines, page,
+    before=(START.file,),
+)  # fmt: skip
 
 if __name__ == "__main__":
-    main()
+    TABLE.command(__doc__)
