@@ -35,7 +35,7 @@ def test_the_table_of_speed_is_made_of_the_results() -> None:
     assert subprocess.run([sys.executable, str(script), "--check"], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("script", ["sizes.py", "accuracy.py"])
+@pytest.mark.parametrize("script", ["sizes.py", "accuracy.py", "pose_accuracy.py"])
 def test_tables_of_documents_are_made_of_their_figures(script: str) -> None:
     pytest.importorskip("torch", reason="networks are torch modules")
     path = ROOT / "benchmarks" / script
