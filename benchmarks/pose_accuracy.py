@@ -139,14 +139,14 @@ _PAGE = """# Accuracy of quantized networks on people
 Made by `make accuracy POSES=PEOPLE`, which trains the rows that are missing and nothing else.
 
 Every row is `{network}`: CU-Net with two U-Nets, m = 64 and n = 16, at {size} x {size} px with heatmaps of 32 x 32, on
-Leeds Sports Pose extended: 5000 athletes to train, {people} to validate, {remarks}. It is a network of a size that one
-CPU core trains in an afternoon, and it is **far from trained out**: the papers train 200 epochs at 256 x 256, here a
-row has {both}. What can be read off is what the bits cost at this stage; a network to ship for people's poses wants a
-GPU.
+Leeds Sports Pose extended: 5000 athletes to train, {people} to validate ({remarks}).
+It is a network of a size that one CPU core trains in an afternoon, and it is **far from trained out**: the papers train
+200 epochs at 256 x 256, here a row has {both}. What can be read off is what the bits cost at this stage; a network to
+ship for people's poses wants a GPU.
 
 A float network is trained from random weights for {epochs} epochs by the recipe `softmax`. Float and BW-alpha then go
-on from it for {epochs} epochs each, W1A1 for {epochs} from BW-alpha (weights first, then activations), so that it has
-{all} in all. One seed each. The last epoch is taken; validation chose nothing.
+on from it for {epochs} epochs each, W1A1 for {epochs} from BW-alpha (weights first, then activations), so that it has {all}
+in all. One seed each. The last epoch is taken; validation chose nothing.
 
 {table}
 
