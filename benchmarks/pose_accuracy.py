@@ -145,8 +145,8 @@ It is a network of a size that one CPU core trains in an afternoon, and it is **
 ship for people's poses wants a GPU.
 
 A float network is trained from random weights for {epochs} epochs by the recipe `softmax`. Float and BW-alpha then go
-on from it for {epochs} epochs each, W1A1 for {epochs} from BW-alpha (weights first, then activations), so that it has {all}
-in all. One seed each. The last epoch is taken; validation chose nothing.
+on from it for {epochs} epochs each, W1A1 for {epochs} from BW-alpha (weights first, then activations), so that it has
+{all} in all. One seed each. The last epoch is taken; validation chose nothing.
 
 {table}
 
