@@ -22,9 +22,14 @@ else:
             methods = {"__init__": _init, "__repr__": _repr, "__setattr__": _setattr, "__delattr__": _delattr}
             if eq:
                 methods |= {"__eq__": _eq, "__hash__": _hash}
+            if own := methods.keys() & vars(cls).keys():
+                raise TypeError(f"{cls.__name__} defines {sorted(own)}; make it a dataclass")
             for name, method in methods.items():
                 setattr(cls, name, method)
-            return dataclass(init=False, repr=False, eq=False)(cls)
+            made = dataclass(init=False, repr=False, eq=False)(cls)
+            if odd := [f.name for f in fields(made) if f.kw_only or not (f.init and f.repr and f.compare)]:
+                raise TypeError(f"{cls.__name__} has fields with options, {odd}; make it a dataclass")
+            return made
 
         return make
 

@@ -132,6 +132,12 @@ def test_wrong_arguments_are_named(values: tuple[Any, ...], named: dict[str, Any
         FAST(*values, **named)
 
 
-def test_an_open_record_is_refused() -> None:
+def test_what_the_shared_methods_would_not_heed_is_refused() -> None:
     with pytest.raises(TypeError, match="a record is frozen"):
         record(frozen=False)
+    own = type("Own", (), {"__repr__": lambda self: "mine"})
+    with pytest.raises(TypeError, match=r"Own defines \['__repr__'\]; make it a dataclass"):
+        record(frozen=True)(own)
+    odd = type("Odd", (), {"__annotations__": {"x": int}, "x": dataclasses.field(repr=False)})
+    with pytest.raises(TypeError, match=r"Odd has fields with options, \['x'\]"):
+        record(frozen=True)(odd)
