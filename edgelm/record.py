@@ -27,7 +27,7 @@ else:
             for name, method in methods.items():
                 setattr(cls, name, method)
             made = dataclass(init=False, repr=False, eq=False)(cls)
-            if odd := [f.name for f in fields(made) if f.kw_only or not (f.init and f.repr and f.compare)]:
+            if odd := [f.name for f in fields(made) if f.kw_only or not f.init or f.hash is not None]:
                 raise TypeError(f"{cls.__name__} has fields with options, {odd}; make it a dataclass")
             return made
 
@@ -57,10 +57,10 @@ else:
             finish()
 
     def _values(self: Any) -> tuple[Any, ...]:
-        return tuple(getattr(self, field.name) for field in fields(self))
+        return tuple(getattr(self, field.name) for field in fields(self) if field.compare)
 
     def _repr(self: Any) -> str:
-        inner = ", ".join(f"{field.name}={getattr(self, field.name)!r}" for field in fields(self))
+        inner = ", ".join(f"{field.name}={getattr(self, field.name)!r}" for field in fields(self) if field.repr)
         return f"{type(self).__qualname__}({inner})"
 
     def _eq(self: Any, other: object) -> Any:

@@ -22,6 +22,14 @@ class PlainPoint:
     tags: list[int] = dataclasses.field(default_factory=list)
 
 
+class Partly:
+    """Fields that are not shown, or not compared."""
+
+    shown: int
+    hidden: int = dataclasses.field(default=0, repr=False)
+    extra: int = dataclasses.field(default=0, compare=False)
+
+
 class Checked:
     """A class that looks at what it is given."""
 
@@ -90,6 +98,14 @@ def test_equal_ones_have_one_hash() -> None:
         hash(FAST(1, 2.0))
 
 
+@given(*[st.integers(0, 2)] * 6)
+def test_what_is_not_shown_or_compared(a: int, b: int, c: int, d: int, e: int, f: int) -> None:
+    slow, fast = both(Partly)
+    assert repr(fast(a, b, c)) == repr(slow(a, b, c))
+    assert hash(fast(a, b, c)) == hash(slow(a, b, c))
+    assert (fast(a, b, c) == fast(d, e, f)) == (slow(a, b, c) == slow(d, e, f))
+
+
 def test_without_eq_an_instance_equals_itself_alone() -> None:
     slow, fast = both(Checked, eq=False)
     for cls in (slow, fast):
@@ -138,6 +154,6 @@ def test_what_the_shared_methods_would_not_heed_is_refused() -> None:
     own = type("Own", (), {"__repr__": lambda self: "mine"})
     with pytest.raises(TypeError, match=r"Own defines \['__repr__'\]; make it a dataclass"):
         record(frozen=True)(own)
-    odd = type("Odd", (), {"__annotations__": {"x": int}, "x": dataclasses.field(repr=False)})
+    odd = type("Odd", (), {"__annotations__": {"x": int}, "x": dataclasses.field(init=False)})
     with pytest.raises(TypeError, match=r"Odd has fields with options, \['x'\]"):
         record(frozen=True)(odd)
