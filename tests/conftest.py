@@ -1,6 +1,7 @@
 """What all tests share."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
 
 # The tests' networks are tiny: on them a second OpenMP thread costs more in waiting than it computes.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Shells start what runs in their background with Ctrl-C ignored, and programs inherit that: tests interrupt theirs.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("emulated", max_examples=examples(100), deadline=None)
 if EMULATED:
