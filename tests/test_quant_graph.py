@@ -56,7 +56,7 @@ def test_round_trip(made: tuple[Program, list[Floats]]) -> None:
 def test_a_changed_word_is_refused_or_still_a_program(
     made: tuple[Program, list[Floats]], place: int, value: int
 ) -> None:
-    """No other exception, and what is accepted has the words it was read from."""
+    """No other exception, and what is accepted has as many words as it was read from."""
     words, data = encode(made[0])
     words[place % len(words)] = value
     try:
@@ -64,7 +64,9 @@ def test_a_changed_word_is_refused_or_still_a_program(
     except ModelFileError:
         return
     again, _ = encode(found)
-    assert len(again) == len(words)
+    assert again[0] <= words[0]
+    if again[0] == words[0]:  # what a changed version says may be what version 1 says in fewer words
+        assert len(again) == len(words)
 
 
 @given(words=st.lists(st.integers(-2, 40), max_size=60), data=st.binary(max_size=64))
