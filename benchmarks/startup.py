@@ -7,7 +7,7 @@ limit is for the whole process, from its start to the first landmarks, without w
 What a process takes that imports the engine and nothing else, numpy with it, is told beside it: edgelm can do nothing
 about either. Compiled modules are kept in a temporary folder, for an installed package has them and a working copy
 may not. Run it with a Python that has edgelm's wheel: an editable install finds modules and the library through a hook
-that takes a tenth of the time. Exits with 1 where a limit is missed.
+that takes time. Exits with 1 where a limit is missed.
 """
 
 import argparse

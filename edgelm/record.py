@@ -1,7 +1,7 @@
 """Frozen dataclasses that are cheap to define: `record` is `dataclass(frozen=True)`, for modules that a start imports.
 
-dataclasses compiles six methods for each class, which takes half a millisecond on a PC and many times that on a small
-board; these classes share one set of methods instead. `fields`, `replace` and `asdict` know them as dataclasses.
+dataclasses compiles six methods for each class, which is much of what a start's imports take; these classes share one
+set of methods instead. `fields`, `replace` and `asdict` know them as dataclasses.
 """
 
 from typing import TYPE_CHECKING, Any
