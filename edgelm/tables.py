@@ -8,6 +8,7 @@ import csv
 import io
 import math
 from importlib import import_module
+from inspect import signature
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -63,7 +64,7 @@ def to_mmpose(found: "Landmarks") -> list[dict[str, Any]]:
 
 
 def to_supervision(found: "Landmarks") -> Any:
-    """`supervision.KeyPoints` of the same points: xy (N, K, 2), confidence (N, K), and the boxes and ids as data.
+    """`supervision.KeyPoints` of the same points: xy (N, K, 2), their scores (N, K), and the boxes and ids as data.
 
     Raises:
         PackageMissingError: supervision is not installed.
@@ -71,8 +72,10 @@ def to_supervision(found: "Landmarks") -> Any:
     data: dict[str, Any] = {"box": found.box}
     if found.track_id is not None:
         data["track_id"] = found.track_id
-    made = _package("supervision", "key points of supervision")
-    return made.KeyPoints(xy=found.xy, confidence=found.score, class_id=np.zeros(len(found), int), data=data)
+    kind = _package("supervision", "key points of supervision").KeyPoints
+    # 0.29 renamed `confidence`, 0.32 drops the old name.
+    score = "keypoint_confidence" if "keypoint_confidence" in signature(kind).parameters else "confidence"
+    return kind(xy=found.xy, **{score: found.score}, class_id=np.zeros(len(found), int), data=data)
 
 
 def to_dataframe(found: "Landmarks") -> Any:

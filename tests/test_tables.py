@@ -68,13 +68,24 @@ def test_dataframe(monkeypatch: pytest.MonkeyPatch) -> None:
     assert rows[70] == (1, None, "jaw_2", *result.xy[1, 2].tolist(), result.score[1, 2])
 
 
-def test_supervision(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Against a stand-in with the names of supervision 0.26."""
-    monkeypatch.setitem(sys.modules, "supervision", module("supervision", KeyPoints=SimpleNamespace))
+def key_points_26(xy: Any, class_id: Any = None, confidence: Any = None, data: Any = None) -> SimpleNamespace:
+    """What supervision 0.26 takes."""
+    return SimpleNamespace(xy=xy, class_id=class_id, score=confidence, data=data)
+
+
+def key_points_32(xy: Any, class_id: Any = None, keypoint_confidence: Any = None, data: Any = None) -> SimpleNamespace:
+    """What supervision 0.32 takes."""
+    return SimpleNamespace(xy=xy, class_id=class_id, score=keypoint_confidence, data=data)
+
+
+@pytest.mark.parametrize("kind", [key_points_26, key_points_32])
+def test_supervision(kind: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against stand-ins: supervision is no dependency of the tests."""
+    monkeypatch.setitem(sys.modules, "supervision", module("supervision", KeyPoints=kind))
     result = make(2, ids=True)
     made = result.to_supervision()
     assert made.xy.shape == (2, 68, 2)
-    assert made.confidence.shape == (2, 68)
+    assert np.array_equal(made.score, result.score)
     assert made.class_id.tolist() == [0, 0]
     assert made.data["track_id"].tolist() == [7, 8]
     assert "track_id" not in make(1).to_supervision().data
