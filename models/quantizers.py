@@ -67,14 +67,15 @@ class _Sign(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, zero: float, polynomial: bool) -> Tensor:
         ctx.save_for_backward(x)
         ctx.polynomial = polynomial
-        return torch.where(x < 0, -1.0, torch.where(x > 0, 1.0, zero)).to(x.dtype)
+        # torch.where of numbers is no vector code and took a fifth of a training step.
+        return x.sign().add_(zero / 2).sign_()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         (x,) = ctx.saved_tensors
-        inside = x.abs() < 1
-        slope = (2 - 2 * x.abs()) if ctx.polynomial else torch.ones_like(x)
-        return gradients[0] * slope * inside, None, None
+        if not ctx.polynomial:
+            return gradients[0] * (x.abs() < 1), None, None
+        return x.abs().mul_(-2).add_(2).clamp_(min=0).mul_(gradients[0]), None, None
 
 
 class _Grid(torch.autograd.Function):
@@ -83,8 +84,8 @@ class _Grid(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, steps: float) -> Tensor:
         ctx.save_for_backward(x)
-        levels = (x * steps).round().clamp(1 - steps, steps - 1)
-        return torch.nan_to_num(levels, nan=0.0) / steps
+        levels = (x * steps).round_().clamp_(1 - steps, steps - 1)
+        return levels.nan_to_num_(nan=0.0).div_(steps)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:

@@ -1,7 +1,7 @@
 """Quantizers: their formulas, their ties, and the gradients that pass straight through."""
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -108,6 +108,33 @@ def test_activation_gradient(scheme: QuantScheme, expected: list[float]) -> None
     quantize_activation(x, scheme).sum().backward()
     assert x.grad is not None
     assert x.grad.tolist() == expected
+
+
+@given(
+    gradient=st.sampled_from(["clip", "polynomial"]),
+    pairs=st.lists(
+        st.tuples(
+            st.one_of(st.sampled_from([v for v in GRID if v == v]), st.floats(-3, 3, width=32)),
+            st.floats(-2, 2, width=32),
+        ),
+        min_size=1,
+        max_size=40,
+    ),
+)
+@settings(deadline=None)
+def test_sign_gradient_equals_its_definition(
+    gradient: Literal["clip", "polynomial"], pairs: list[tuple[float, float]]
+) -> None:
+    x = torch.tensor([value for value, _ in pairs], requires_grad=True)
+    g = torch.tensor([value for _, value in pairs])
+    quantize_activation(x, QuantScheme("bw", 1, sign_gradient=gradient)).backward(g)
+    slope = (lambda v: 2 - 2 * abs(v)) if gradient == "polynomial" else (lambda _: 1)
+    values = [np.float32(v) for v, _ in pairs]
+    expected = [
+        np.float32(by) * np.float32(slope(v) if abs(v) < 1 else 0) for v, (_, by) in zip(values, pairs, strict=False)
+    ]
+    assert x.grad is not None
+    np.testing.assert_array_equal(x.grad.numpy(), expected)
 
 
 @pytest.mark.parametrize(
