@@ -5,7 +5,7 @@ run with `initialize` from a less quantized network of the same shape; distillat
 N = batch, K = landmarks, H, W = heatmap height and width.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -35,6 +35,7 @@ def initialize(model: nn.Module, entry: Entry, path: Path) -> None:
     """Start from the weights and statistics of a checkpoint of the same network, however that is quantized.
 
     A binary layer's master weights are what the other layer's weights are, so that their signs are where it begins.
+    A BatchNorm that the other network has not, for it quantizes nothing there, begins as it is: it changes nothing.
     Where activations come onto a grid for the first time, see `_fit_grid`.
 
     Raises:
@@ -50,12 +51,24 @@ def initialize(model: nn.Module, entry: Entry, path: Path) -> None:
     given, own = source.model.state_dict(), model.state_dict()
     common = {name for name in own if name in given and given[name].shape == own[name].shape}
     # A frozen layer holds scales beside its levels, which a trained one computes.
-    if missing := sorted(own.keys() - common):
+    if missing := sorted(own.keys() - common - _added_norms(model, given)):
         more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
         raise UsageError(f"{path} has nothing that fits {', '.join(missing[:_SHOWN])}{more}")
-    model.load_state_dict({name: given[name].to(own[name].dtype) for name in own})
+    model.load_state_dict({name: given[name].to(own[name].dtype) if name in common else own[name] for name in own})
     if 1 < entry.scheme.act_bits < 32 and source.entry.scheme.act_bits == 32:
         _fit_grid(model, entry.config.classes)
+
+
+def _added_norms(model: nn.Module, given: Mapping[str, Tensor]) -> set[str]:
+    """Names of the tensors of those BatchNorms of which `given` has none."""
+    return {
+        name
+        for path, norm in model.named_modules()
+        if isinstance(norm, nn.BatchNorm2d)
+        for names in [{f"{path}.{own}" for own in norm.state_dict()}]
+        if not names & given.keys()
+        for name in names
+    }
 
 
 @torch.no_grad()

@@ -25,6 +25,7 @@ from edgelm.models.paper import PAPER
 from edgelm.models.quant_conv import QuantConv2d, freeze
 from edgelm.models.quantizers import QuantScheme
 from edgelm.models.registry import HOURGLASS, SCHEMES, Entry, resolve
+from edgelm.models.start import initialize
 
 TINY = HourglassConfig(depth=2, width=16, stem=(8, 16), classes=5)
 
@@ -212,3 +213,18 @@ def test_names_have_every_scheme() -> None:
     entry, model, spec = create("bcll-hpm256-real1x1-xnor", landmarks=16, size=64)
     assert (entry.config.real_layers, entry.scheme.act_bits, spec.activation_bits) == ("all_1x1", 1, 1)
     assert isinstance(model, Hourglass)
+
+
+def test_norms_that_only_quantized_layers_have_begin_fresh(tmp_path: Path) -> None:
+    """An hourglass normalizes what it takes the signs of, also where the float one does not; the rest is taken over."""
+    float_entry, float_model, spec = create("bcll-hpm96", size=64, seed=1)
+    save_checkpoint(tmp_path / "float.pt", float_entry, float_model, spec)
+    entry, model, _ = create("bcll-hpm96-xnor", size=64, seed=3)
+    fresh = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    initialize(model, entry, tmp_path / "float.pt")
+    given = float_model.state_dict()
+    added = fresh.keys() - given.keys()
+    assert added
+    assert all(name.rpartition(".")[0].endswith("norm") for name in added)
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, fresh[name] if name in added else given[name]), name
