@@ -244,6 +244,29 @@ def test_reads_the_packed_bytes_that_python_writes(isa: str) -> None:
             assert conv([x], layout="NHWC").ravel().tolist() == expected
 
 
+@pytest.mark.parametrize(
+    ("kind", "isa", "planes"), [(k, isa, n) for k, isa in ROWS for n in ((1,) if k in ("r32", "r8") else (1, 2))]
+)
+@pytest.mark.parametrize(
+    ("kernel", "stride", "dilation"), [((1, 1), 1, 1), ((3, 3), 1, 1), ((2, 3), 2, 1), ((1, 3), 1, 2), ((1, 5), 1, 1)]
+)
+@pytest.mark.parametrize("W", [30, 35, 71])
+def test_wide_rows_and_many_filters(
+    kind: str, isa: str, planes: int, kernel: tuple[int, int], stride: int, dilation: int, W: int
+) -> None:
+    """More pixels than any tile takes at once, and more filters than a panel."""
+    act_bits, weight_bits = TAKES[kind]
+    weight_bits *= planes
+    rng = np.random.default_rng(W)
+    C, O = 39, 137
+    attributes = PLAIN | {"act_bits": act_bits, "weight_bits": weight_bits, "in_channels": C, "out_channels": O}
+    attributes |= {"kernel_h": kernel[0], "kernel_w": kernel[1], "stride_w": stride, "dilation_w": dilation}
+    attributes |= {"pre_relu": 1, "pad_left": dilation * (kernel[1] // 2), "pad_right": dilation * (kernel[1] // 2)}
+    weight = pack_weights(random_weights(rng, (O, *kernel, C), weight_bits), weight_bits)
+    problem = Problem(attributes, weight, {}, [random_values(rng, (1, C, 4, W), 0.1)], None)
+    assert_same(problem, problem.run(isa))
+
+
 def threads_of(count: int) -> RunJobs:
     def run(job: Any, total: int) -> None:
         with ThreadPoolExecutor(count) as pool:
