@@ -1,108 +1,49 @@
-/* Floats on NEON: a few pixels times eight filters of fused multiply-adds. Low-bit weights stay bits in memory and
- * become floats in scratch at each run.
+/* Float activations with low-bit weights on NEON (f32).
  *
  * NEON on 32-bit ARM flushes subnormal floats to zero; there alone float sums may miss such tiny values.
  */
 #include <arm_neon.h>
+#include <stdint.h>
 
-#include "conv.h"
+typedef float32x4_t floats;
+#if defined(__arm__) /* half as many registers */
+#define WIDE 16
+#else
+#define WIDE 32
+#endif
+enum { WORDS = 4 };
+
+static inline floats load(const float* p) { return vld1q_f32(p); }
+static inline void store(float* p, floats v) { vst1q_f32(p, v); }
+static inline floats add(floats a, floats b) { return vaddq_f32(a, b); }
+static inline floats subtract(floats a, floats b) { return vsubq_f32(a, b); }
+static inline floats negative(floats a) { return vnegq_f32(a); }
+static inline floats half(floats a) { return vmulq_n_f32(a, 0.5f); }
+
+#include "float_tables.inc"
 
 extern const struct edgelm_stages edgelm_stages_neon;
 
-#if defined(__arm__) /* half as many registers */
-enum { LANES = 8, PIXELS = 4 };
-#define MULTIPLY_ADD(sum, w, a, lane) \
-  vaddq_f32(sum, vmulq_lane_f32(w, (lane) < 2 ? vget_low_f32(a) : vget_high_f32(a), (lane) % 2))
-#else
-enum { LANES = 8, PIXELS = 6 };
-#define MULTIPLY_ADD(sum, w, a, lane) vfmaq_laneq_f32(sum, w, a, lane)
-#endif
-
-#define EACH(p) _Pragma("GCC unroll 6") for (size_t p = 0; p < PIXELS; ++p)
-
-/* One of four steps: the weights of a level times that level of each pixel. */
-#define STEP(lane)                                                                                       \
-  {                                                                                                      \
-    const float32x4_t w_low = vld1q_f32(w + LANES * (lane)), w_high = vld1q_f32(w + LANES * (lane) + 4); \
-    EACH(p) {                                                                                            \
-      low[p] = MULTIPLY_ADD(low[p], w_low, a[p], lane);                                                  \
-      high[p] = MULTIPLY_ADD(high[p], w_high, a[p], lane);                                               \
-    }                                                                                                    \
-  }
-
-static void tile(const edgelm_conv* conv, const uint8_t* const* runs, const int32_t* offsets, const uint8_t* panel,
-                 uint32_t* sums, size_t stride) {
-  const float* w = (const float*)(const void*)panel;
-  float32x4_t low[PIXELS], high[PIXELS], a[PIXELS];
-  EACH(p) low[p] = high[p] = vdupq_n_f32(0.0f);
-  for (size_t run = 0; run < conv->runs; ++run) {
-    const float* x[PIXELS];
-    EACH(p) x[p] = (const float*)(const void*)(runs[run] + offsets[p]);
-    size_t at = 0;
-    for (; at + 4 <= conv->steps; at += 4, w += 4 * LANES) {
-      EACH(p) a[p] = vld1q_f32(x[p] + at);
-      STEP(0) STEP(1) STEP(2) STEP(3)
-    }
-    for (; at < conv->steps; ++at, w += LANES) {
-      EACH(p) a[p] = vdupq_n_f32(x[p][at]);
-      STEP(0)
-    }
-  }
-  EACH(p) {
-    vst1q_f32((float*)(void*)(sums + p * stride), low[p]);
-    vst1q_f32((float*)(void*)(sums + p * stride + 4), high[p]);
-  }
+static inline floats channels_of(const uint8_t* x, size_t some) {
+  float row[GROUPED] = {0.0f};
+  if (some == GROUPED) return vld1q_f32((const float*)(const void*)x);
+  memcpy(row, x, some * sizeof *row);
+  return vld1q_f32(row);
 }
 
-static void lay_out(edgelm_conv* conv) {
-  const size_t C = conv->attrs.in_channels;
-  conv->pixel_bytes = C * sizeof(float);
-  conv->steps = conv->run_taps * C;
-  conv->lanes = LANES;
-  conv->pixels = PIXELS;
-  conv->tile = tile;
-  const size_t steps = conv->runs * conv->steps;
-  conv->panel_bytes = conv->kind == EDGELM_R32 ? steps * LANES * sizeof(float) : steps * conv->planes;
-  conv->expanded_bytes = conv->kind == EDGELM_R32 ? 0 : steps * LANES * sizeof(float);
-}
-
-static void pack_floats(const edgelm_conv* conv, const edgelm_weights* weights, size_t panel, uint8_t* out) {
-  const size_t O = conv->attrs.out_channels, C = conv->attrs.in_channels;
-  const size_t taps = (size_t)conv->attrs.kernel_h * conv->attrs.kernel_w;
-  float* floats = (float*)(void*)out;
-  for (size_t o = panel * LANES; o < edgelm_min(O, (panel + 1) * LANES); ++o)
-    for (size_t k = 0; k < taps * C; ++k)
-      floats[k * LANES + o % LANES] = edgelm_real_weight(conv, weights, o, k / C, k % C);
-}
-
-/* A byte of signs for the eight filters, and with two planes one that tells which weights are not zero. */
-static void pack_bits(const edgelm_conv* conv, const edgelm_weights* weights, size_t panel, uint8_t* out) {
-  const size_t O = conv->attrs.out_channels, C = conv->attrs.in_channels, planes = conv->planes;
-  const size_t taps = (size_t)conv->attrs.kernel_h * conv->attrs.kernel_w;
-  for (size_t o = panel * LANES; o < edgelm_min(O, (panel + 1) * LANES); ++o) {
-    for (size_t k = 0; k < taps * C; ++k) {
-      const int32_t w = edgelm_weight(conv, weights, o, k / C, k % C);
-      out[k * planes] |= (uint8_t)((w < 0) << o % LANES);
-      if (planes == 2) out[k * planes + 1] |= (uint8_t)((w != 0) << o % LANES);
-    }
-  }
-}
-
-static void expand(const edgelm_conv* conv, const uint8_t* panel, uint8_t* out) {
-  float* floats = (float*)(void*)out;
-  const size_t planes = conv->planes;
-  for (size_t k = 0; k < conv->runs * conv->steps; ++k) {
-    const unsigned sign = panel[k * planes], mask = planes == 2 ? panel[k * planes + 1] : 255;
-    for (size_t lane = 0; lane < LANES; ++lane)
-      floats[k * LANES + lane] = (float)((int32_t)(mask >> lane & 1) * (1 - 2 * (int32_t)(sign >> lane & 1)));
+static inline void load_channels(const uint8_t* const* x, size_t at, size_t some, floats out[GROUPED]) {
+  const float32x4x2_t first = vtrnq_f32(channels_of(x[0] + at, some), channels_of(x[1] + at, some));
+  const float32x4x2_t second = vtrnq_f32(channels_of(x[2] + at, some), channels_of(x[3] + at, some));
+#pragma GCC unroll 2
+  for (int i = 0; i < 2; ++i) {
+    out[i] = vcombine_f32(vget_low_f32(first.val[i]), vget_low_f32(second.val[i]));
+    out[i + 2] = vcombine_f32(vget_high_f32(first.val[i]), vget_high_f32(second.val[i]));
   }
 }
 
 const edgelm_kernel edgelm_f32_neon = {.element = 32,
-                                       .macs_per_us = 6000,
+                                       .macs_per_us = 10000,
                                        .lay_out = lay_out,
-                                       .pack = pack_bits,
+                                       .pack = pack,
                                        .expand = expand,
                                        .stages = &edgelm_stages_neon};
-const edgelm_kernel edgelm_r32_neon = {
-    .element = 32, .macs_per_us = 6000, .lay_out = lay_out, .pack = pack_floats, .stages = &edgelm_stages_neon};
