@@ -41,9 +41,10 @@ class Row:
     Attributes:
         suffix: of its model's name; "" for float, the twin of the network's other rows.
         label: in the table.
-        epochs: of training, after its twin's.
+        epochs: of training, after that of the network whose weights it starts from.
         paper: NME of CU-Net-4 on 300-W, percent.
         network: what is quantized.
+        after: suffix of the row whose weights it starts from; the teacher is its float twin in any case.
     """
 
     suffix: str
@@ -51,6 +52,7 @@ class Row:
     epochs: int = 10
     paper: float | None = None
     network: str = NETWORK
+    after: str = ""
 
     @property
     def name(self) -> str:
@@ -67,7 +69,7 @@ ROWS = (
     Row("-bw-a8", "BW, 8-bit activations", paper=4.30),
     Row("-bw-a6", "BW, 6-bit activations"),
     Row("-tw-a8", "TW, 8-bit activations"),
-    Row("-xnor", "W1A1"),
+    Row("-xnor", "W1A1", 30, after="-bwa"),
     Row("", "HPM hourglass, float", 15, network=HOURGLASS),
     Row("-xnor", "HPM hourglass, W1A1", network=HOURGLASS),
 )
@@ -77,10 +79,11 @@ BY_NAME = {row.name: row for row in ROWS}
 
 
 def options(name: str, data: Path) -> TrainOptions:
-    """How a row is trained: the float one from nothing, the others from it, with it as a teacher."""
+    """How a row is trained: the float one from nothing, the others from other weights, with it as a teacher."""
     row, output = BY_NAME[name], TABLE.checkpoint(name)
     twin = TABLE.checkpoint(row.network) if row.suffix else None
-    return TrainOptions(name, data, output, recipe="softmax", epochs=row.epochs, size=SIZE, init=twin, teacher=twin)
+    init = TABLE.checkpoint(row.network + row.after) if row.suffix else None
+    return TrainOptions(name, data, output, recipe="softmax", epochs=row.epochs, size=SIZE, init=init, teacher=twin)
 
 
 def figures(source: Path, name: str, data: Path) -> dict[str, Any]:
@@ -131,6 +134,7 @@ def page(results: Results) -> str:
     )
     return _PAGE.format(
         network=NETWORK, hourglass=HOURGLASS, size=SIZE, first=ROWS[0].epochs, other=ROWS[1].epochs,
+        longest=max(row.epochs for row in ROWS),
         table="\n".join(lines(results)), cpus=cpus, faces=faces, noise=noise(results), spread=spread,
         memory=_said(MEMORY_SHARE), size_share=_said(SIZE_SHARE),
     )  # fmt: skip
@@ -158,7 +162,8 @@ The last two rows are `{hourglass}`, BCLL's hourglass of hierarchical, parallel 
 in place of 256, trained in the same way.
 
 Float is trained from random weights for {first} epochs by the recipe `softmax`, the others for {other} more from its
-weights and with its heatmaps as half of the target (`edgelm train --init FLOAT --teacher FLOAT`). One seed each: with
+weights and with its heatmaps as half of the target (`edgelm train --init FLOAT --teacher FLOAT`). W1A1 of CU-Net alone
+starts from BW-alpha, weights first and then activations, and is trained for {longest} epochs. One seed each: with
 {faces} faces and one seed, differences of a few hundredths mean nothing. The last epoch is taken; validation chose
 nothing.
 
