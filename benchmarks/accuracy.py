@@ -134,7 +134,7 @@ def page(results: Results) -> str:
     )
     return _PAGE.format(
         network=NETWORK, hourglass=HOURGLASS, size=SIZE, first=ROWS[0].epochs, other=ROWS[1].epochs,
-        longest=max(row.epochs for row in ROWS),
+        longest=BY_NAME[f"{NETWORK}-xnor"].epochs,
         table="\n".join(lines(results)), cpus=cpus, faces=faces, noise=noise(results), spread=spread,
         memory=_said(MEMORY_SHARE), size_share=_said(SIZE_SHARE),
     )  # fmt: skip

@@ -131,7 +131,7 @@ def test_sign_gradient_equals_its_definition(
     slope = (lambda v: 2 - 2 * abs(v)) if gradient == "polynomial" else (lambda _: 1)
     values = [np.float32(v) for v, _ in pairs]
     expected = [
-        np.float32(by) * np.float32(slope(v) if abs(v) < 1 else 0) for v, (_, by) in zip(values, pairs, strict=False)
+        np.float32(by) * np.float32(slope(v) if abs(v) < 1 else 0) for v, (_, by) in zip(values, pairs, strict=True)
     ]
     assert x.grad is not None
     np.testing.assert_array_equal(x.grad.numpy(), expected)

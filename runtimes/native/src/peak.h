@@ -1,4 +1,5 @@
-/* The highest rate at which a core can do what a kernel's inner loop does: that loop's arithmetic on registers alone.
+/* The highest rate at which a core can do what a kernel's inner loop does: that loop's arithmetic on registers alone,
+ * or with the operand from memory where tables lie there.
  *
  * A file peak_ISA.c defines PIN, which keeps a vector in a register and hides what it holds, and has a loop for each
  * kind of kernel that its instruction set is good at.
