@@ -29,7 +29,7 @@ from edgelm.models.registry import resolve
 from edgelm.models.runner import open_runner
 from edgelm.models.train import TrainOptions
 
-NETWORK, HOURGLASS = "cunet2-m64n16", "bcll-hpm96"
+NETWORK, HOURGLASS, LONG = "cunet2-m64n16", "bcll-hpm96", "-long"
 SIZE = 128
 """Side of the input, px: what one CPU core trains in a quarter of an hour a row."""
 
@@ -44,7 +44,9 @@ class Row:
         epochs: of training, after that of the network whose weights it starts from.
         paper: NME of CU-Net-4 on 300-W, percent.
         network: what is quantized.
-        after: suffix of the row whose weights it starts from; the teacher is its float twin in any case.
+        after: suffix of the row of the same length whose weights it starts from; the teacher is its float twin in any
+            case.
+        length: of training, end of its files' names; a row and its twin have the same.
     """
 
     suffix: str
@@ -53,11 +55,22 @@ class Row:
     paper: float | None = None
     network: str = NETWORK
     after: str = ""
+    length: str = ""
+
+    @property
+    def model(self) -> str:
+        """Name of its network as it is quantized."""
+        return self.network + self.suffix
 
     @property
     def name(self) -> str:
-        """Of its model, and of its files."""
-        return self.network + self.suffix
+        """Of its files."""
+        return self.model + self.length
+
+    @property
+    def twin(self) -> str:
+        """Name of its float twin."""
+        return self.network + self.length
 
 
 ROWS = (
@@ -70,6 +83,9 @@ ROWS = (
     Row("-bw-a6", "BW, 6-bit activations"),
     Row("-tw-a8", "TW, 8-bit activations"),
     Row("-xnor", "W1A1", 30, after="-bwa"),
+    Row("", "float, longer", 40, length=LONG),
+    Row("-bwa", "BW-alpha, longer", 30, length=LONG),
+    Row("-xnor", "W1A1, longer", 30, after="-bwa", length=LONG),
     Row("", "HPM hourglass, float", 15, network=HOURGLASS),
     Row("-xnor", "HPM hourglass, W1A1", network=HOURGLASS),
 )
@@ -81,9 +97,11 @@ BY_NAME = {row.name: row for row in ROWS}
 def options(name: str, data: Path) -> TrainOptions:
     """How a row is trained: the float one from nothing, the others from other weights, with it as a teacher."""
     row, output = BY_NAME[name], TABLE.checkpoint(name)
-    twin = TABLE.checkpoint(row.network) if row.suffix else None
-    init = TABLE.checkpoint(row.network + row.after) if row.suffix else None
-    return TrainOptions(name, data, output, recipe="softmax", epochs=row.epochs, size=SIZE, init=init, teacher=twin)
+    twin = TABLE.checkpoint(row.twin) if row.suffix else None
+    init = TABLE.checkpoint(row.network + row.after + row.length) if row.suffix else None
+    return TrainOptions(
+        row.model, data, output, recipe="softmax", epochs=row.epochs, size=SIZE, init=init, teacher=twin
+    )
 
 
 def figures(source: Path, name: str, data: Path) -> dict[str, Any]:
@@ -109,8 +127,8 @@ def lines(results: Results) -> Iterator[str]:
     """The table."""
     yield from header(_COLUMNS)
     for row in ROWS:
-        twin = results.get(row.network)
-        scheme = resolve(row.name).scheme
+        twin = results.get(row.twin)
+        scheme = resolve(row.model).scheme
         weights = {"float": 32, "tw": 2}.get(scheme.weights, 1)
         paper = f"{row.paper:.2f} ({row.paper / 3.38:.2f}x)" if row.paper else ""
         if (found := results.get(row.name)) is None:

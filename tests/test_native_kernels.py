@@ -206,16 +206,18 @@ def test_one_pixel_and_one_channel(kind: str, isa: str) -> None:
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("act_bits", [1, 6, 7, 8, 9, 13, 14, 32])
 @pytest.mark.parametrize("weight_bits", [1, 2, 8])
-def test_largest_levels_do_not_overflow(isa: str, act_bits: int, weight_bits: int) -> None:
+@pytest.mark.parametrize("taps", [1, 3])
+def test_largest_levels_do_not_overflow(isa: str, act_bits: int, weight_bits: int, taps: int) -> None:
     if weight_bits == 8 and act_bits not in range(2, 10):
         act_bits = 8
     C, high = 4096, 127 if weight_bits == 8 else 1
     attributes = BINARY | {"act_bits": act_bits, "in_channels": C, "out_channels": 2, "weight_bits": weight_bits}
-    attributes["pre_relu"] = int(act_bits == 9)
-    levels = np.stack([np.full((1, 1, C), high, np.int8), np.full((1, 1, C), -high, np.int8)])
-    y = Problem(attributes, pack_weights(levels, weight_bits), {}, [np.full((1, C, 1, 3), 5, np.float32)], None)
+    attributes |= {"pre_relu": int(act_bits == 9), "kernel_w": taps}
+    levels = np.stack([np.full((1, taps, C), high, np.int8), np.full((1, taps, C), -high, np.int8)])
+    x = np.full((1, C, 1, 2 + taps), 5, np.float32)
+    y = Problem(attributes, pack_weights(levels, weight_bits), {}, [x], None)
     level = 5 if act_bits == 32 else max(1, 2 ** (act_bits - 1) - 1)
-    np.testing.assert_array_equal(y.run(isa)[0, :, 0], np.outer([1, -1], np.full(3, level * C * high)))
+    np.testing.assert_array_equal(y.run(isa)[0, :, 0], np.outer([1, -1], np.full(3, level * taps * C * high)))
 
 
 @pytest.mark.parametrize("isa", ISAS)

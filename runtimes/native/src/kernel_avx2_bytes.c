@@ -8,5 +8,5 @@ const edgelm_kernel edgelm_i8_avx2 = {.element = 8,
                                       .macs_per_us = 150000,
                                       .lay_out = lay_out,
                                       .pack = pack,
-                                      .wide = 1,
+                                      .expand = expand,
                                       .stages = &edgelm_stages_avx2};

@@ -12,16 +12,16 @@
   __m256i v##s = _mm256_add_epi8(LOOK(a), LOOK(c)); \
   s = _mm256_add_epi16(s, v##s);                    \
   s = _mm256_add_epi16(s, _mm256_srli_epi16(v##s, 8))
-#define INT8(s) s = _mm256_add_epi16(s, _mm256_maddubs_epi16(a, b))
 #define INT16(s) s = _mm256_add_epi32(s, _mm256_madd_epi16(a, b))
 #define FLOATS(s) s = _mm256_fmadd_ps(a, b, s)
-/* Tables of floats lie in memory: what an addition takes from there is loaded anew each time. */
+/* Tables of sums lie in memory: what an addition takes from there is loaded anew each time. */
 static const float entry[8] __attribute__((aligned(32)));
 #define TABLES_FLOAT(s) __asm__ volatile("vaddps %1, %0, %0" : "+x"(s) : "m"(entry))
+#define TABLES8(s) __asm__ volatile("vpaddw %1, %0, %0" : "+x"(s) : "m"(entry))
 
 EDGELM_PEAK_LOOP(b1, __m256i, _mm256_setzero_si256(), 32 * 4, SIGNS)
 EDGELM_PEAK_LOOP(i6, __m256i, _mm256_setzero_si256(), 2 * 32 * 4, TABLES6)
-EDGELM_PEAK_LOOP(i8, __m256i, _mm256_setzero_si256(), 8 * 4, INT8)
+EDGELM_PEAK_LOOP(i8, __m256i, _mm256_setzero_si256(), 16 * 4, TABLES8)
 EDGELM_PEAK_LOOP(r8, __m256i, _mm256_setzero_si256(), 8 * 2, INT16)
 EDGELM_PEAK_LOOP(f32, __m256, _mm256_setzero_ps(), 8 * 4, TABLES_FLOAT)
 EDGELM_PEAK_LOOP(r32, __m256, _mm256_setzero_ps(), 8, FLOATS)

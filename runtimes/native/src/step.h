@@ -36,7 +36,7 @@ typedef struct edgelm_task {
 /* step_desk.c: elements of a row of sums or floats; pixels of a chunk; rows and columns of the ring of prepared pixels;
  * where everything lies in a worker's memory (NULL: how much that is). */
 size_t edgelm_stride_of(const edgelm_conv* conv, int32_t channels);
-size_t edgelm_pixels_at_once(const edgelm_conv* conv);
+size_t edgelm_pixels_at_once(const edgelm_conv* conv, int32_t squares);
 size_t edgelm_ring_rows(const edgelm_conv* conv, int32_t pairs);
 size_t edgelm_ring_columns(const edgelm_conv* conv, int32_t strip);
 size_t edgelm_lay_out_desk(const edgelm_conv* conv, int32_t channels, int32_t strip, const edgelm_step* step,

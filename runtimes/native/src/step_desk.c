@@ -7,13 +7,16 @@ size_t edgelm_stride_of(const edgelm_conv* conv, int32_t channels) {
   return edgelm_up(conv->panels * conv->lanes, 16);
 }
 
-/* As many pixels as keep the sums and what is prepared for the pixels of a 1x1 convolution in the level-1 cache. */
-size_t edgelm_pixels_at_once(const edgelm_conv* conv) {
+/* As many pixels as keep the sums and what is prepared for the pixels of a 1x1 convolution in the level-1 cache, in
+ * whole tiles. Pixels in squares are those of two rows, each of which is tiled on its own; see convolve_rows. */
+size_t edgelm_pixels_at_once(const edgelm_conv* conv, int32_t squares) {
+  const size_t rows = squares && !edgelm_is_flat(conv) ? 2 : 1, tiles = rows * (size_t)conv->pixels;
   const size_t budget = 16 << 10, pixel = conv->panels * conv->lanes * (size_t)conv->sum_bits / 8;
   const size_t room = conv->kernel->element == 32 ? 2 * budget : budget; /* larger tables, better in fewer pieces */
   size_t most = edgelm_min(budget / pixel, EDGELM_CHUNK);
   if (edgelm_prepares(conv) && edgelm_is_flat(conv)) most = edgelm_min(most, room / conv->pixel_bytes);
-  return edgelm_max(most / conv->pixels * conv->pixels, edgelm_up(4, conv->pixels));
+  const size_t unit = rows == 2 ? edgelm_up(tiles, 4) : tiles;
+  return edgelm_max(most / unit * unit, edgelm_up(4, unit));
 }
 
 /* Rows that an output row sees, or where they go in pairs two of them. */
@@ -28,7 +31,8 @@ size_t edgelm_ring_columns(const edgelm_conv* conv, int32_t strip) {
 
 size_t edgelm_lay_out_desk(const edgelm_conv* conv, int32_t channels, int32_t strip, const edgelm_step* step,
                            uint8_t* memory, edgelm_desk* out) {
-  const size_t stride = edgelm_stride_of(conv, channels), count = conv ? edgelm_pixels_at_once(conv) : EDGELM_CHUNK;
+  const size_t stride = edgelm_stride_of(conv, channels),
+               count = conv ? edgelm_pixels_at_once(conv, step->pooled) : EDGELM_CHUNK;
   const size_t runs = conv ? conv->runs * sizeof(uint8_t*) : 0, row = stride * sizeof(float);
   /* The last tile may go beyond the chunk. */
   size_t sizes[7] = {(count + EDGELM_MAX_PIXELS) * row, count * row, count / 4 * row, 0, 0, runs}, at[7];

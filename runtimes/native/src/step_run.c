@@ -44,7 +44,7 @@ static void run_direct(edgelm_task* t) {
   for (size_t r = 0; r < conv->runs; ++r)
     runs[r] = image + r / columns * a->dilation_h * row_bytes + r % columns * a->dilation_w * conv->pixel_bytes;
   for (;;) {
-    edgelm_chunk_take(&t->chunk, &t->cursor, edgelm_pixels_at_once(conv));
+    edgelm_chunk_take(&t->chunk, &t->cursor, edgelm_pixels_at_once(conv, t->chunk.squares));
     if (!t->chunk.count) break;
     edgelm_chunk_offsets(&t->chunk, a->stride_h * row_bytes, a->stride_w * conv->pixel_bytes, offsets);
     convolve(t, runs, offsets, 0, t->chunk.count);
@@ -71,7 +71,7 @@ static void run_flat(edgelm_task* t) {
   const uint8_t* runs[1] = {t->desk.prepared};
   int32_t offsets[ROOM];
   for (;;) {
-    edgelm_chunk_take(&t->chunk, &t->cursor, edgelm_pixels_at_once(t->conv));
+    edgelm_chunk_take(&t->chunk, &t->cursor, edgelm_pixels_at_once(t->conv, t->chunk.squares));
     if (!t->chunk.count) break;
     prepare_chunk(t);
     for (size_t i = 0; i < t->chunk.count; ++i) offsets[i] = (int32_t)(i * t->conv->pixel_bytes);
@@ -126,7 +126,7 @@ static void run_strip(edgelm_task* t, int32_t first_row, int32_t end_row) {
     t->cursor.x = first_x;
     t->cursor.end = row + 1;
     for (;;) {
-      edgelm_chunk_take(&t->chunk, &t->cursor, edgelm_pixels_at_once(conv));
+      edgelm_chunk_take(&t->chunk, &t->cursor, edgelm_pixels_at_once(conv, t->chunk.squares));
       if (!t->chunk.count) break;
       convolve_rows(t, row_bytes);
     }
