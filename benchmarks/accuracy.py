@@ -44,8 +44,8 @@ class Row:
         epochs: of training, after that of the network whose weights it starts from.
         paper: NME of CU-Net-4 on 300-W, percent.
         network: what is quantized.
-        after: suffix of the row of the same length whose weights it starts from; the teacher is its float twin in any
-            case.
+        after: name of the row whose weights it starts from; "" for its float twin, or for random ones.
+        teacher: name of the row whose heatmaps it imitates; "" for its float twin, or for none.
         length: of training, end of its files' names; a row and its twin have the same.
     """
 
@@ -55,6 +55,7 @@ class Row:
     paper: float | None = None
     network: str = NETWORK
     after: str = ""
+    teacher: str = ""
     length: str = ""
 
     @property
@@ -69,10 +70,11 @@ class Row:
 
     @property
     def twin(self) -> str:
-        """Name of its float twin."""
+        """Name of its float twin; itself, where it is float."""
         return self.network + self.length
 
 
+START = Row("", "", 40, length="-start")
 ROWS = (
     Row("", "float", 15, 3.38),
     Row("-bwa", "BW-alpha", paper=3.58),
@@ -82,25 +84,24 @@ ROWS = (
     Row("-bw-a8", "BW, 8-bit activations", paper=4.30),
     Row("-bw-a6", "BW, 6-bit activations"),
     Row("-tw-a8", "TW, 8-bit activations"),
-    Row("-xnor", "W1A1", 30, after="-bwa"),
-    Row("", "float, longer", 40, length=LONG),
-    Row("-bwa", "BW-alpha, longer", 30, length=LONG),
-    Row("-xnor", "W1A1, longer", 30, after="-bwa", length=LONG),
+    Row("-xnor", "W1A1", 30, after=f"{NETWORK}-bwa"),
+    Row("", "float, longer", 30, after=START.name, length=LONG),
+    Row("-bwa", "BW-alpha, longer", 30, after=START.name, teacher=START.name, length=LONG),
     Row("", "HPM hourglass, float", 15, network=HOURGLASS),
     Row("-xnor", "HPM hourglass, W1A1", network=HOURGLASS),
 )
 
 
-BY_NAME = {row.name: row for row in ROWS}
+BY_NAME = {row.name: row for row in (START, *ROWS)}
 
 
 def options(name: str, data: Path) -> TrainOptions:
-    """How a row is trained: the float one from nothing, the others from other weights, with it as a teacher."""
+    """How a row is trained: float ones from random weights or a start, the others from other weights and a teacher."""
     row, output = BY_NAME[name], TABLE.checkpoint(name)
-    twin = TABLE.checkpoint(row.twin) if row.suffix else None
-    init = TABLE.checkpoint(row.network + row.after + row.length) if row.suffix else None
+    twin = row.twin if row.suffix else ""
+    init, teacher = (TABLE.checkpoint(stem) if stem else None for stem in (row.after or twin, row.teacher or twin))
     return TrainOptions(
-        row.model, data, output, recipe="softmax", epochs=row.epochs, size=SIZE, init=init, teacher=twin
+        row.model, data, output, recipe="softmax", epochs=row.epochs, size=SIZE, init=init, teacher=teacher
     )
 
 
@@ -152,7 +153,7 @@ def page(results: Results) -> str:
     )
     return _PAGE.format(
         network=NETWORK, hourglass=HOURGLASS, size=SIZE, first=ROWS[0].epochs, other=ROWS[1].epochs,
-        longest=BY_NAME[f"{NETWORK}-xnor"].epochs,
+        longest=BY_NAME[f"{NETWORK}-xnor"].epochs, start=START.epochs, longer=BY_NAME[NETWORK + LONG].epochs,
         table="\n".join(lines(results)), cpus=cpus, faces=faces, noise=noise(results), spread=spread,
         memory=_said(MEMORY_SHARE), size_share=_said(SIZE_SHARE),
     )  # fmt: skip
@@ -181,9 +182,10 @@ in place of 256, trained in the same way.
 
 Float is trained from random weights for {first} epochs by the recipe `softmax`, the others for {other} more from its
 weights and with its heatmaps as half of the target (`edgelm train --init FLOAT --teacher FLOAT`). W1A1 of CU-Net alone
-starts from BW-alpha, weights first and then activations, and is trained for {longest} epochs. One seed each: with
-{faces} faces and one seed, differences of a few hundredths mean nothing. The last epoch is taken; validation chose
-nothing.
+starts from BW-alpha, weights first and then activations, and is trained for {longest} epochs. For the rows called
+longer a float network is trained for {start} epochs first, from which float and BW-alpha both go on for {longer} more,
+BW-alpha with it as its teacher. One seed each: with {faces} faces and one seed, differences of a few hundredths mean
+nothing. The last epoch is taken; validation chose nothing.
 
 {table}
 
@@ -197,7 +199,9 @@ The paper's row with 8-bit activations is BW with weight gradients of 8 bits, to
 """
 
 
-TABLE = Table("accuracy.json", "accuracy.md", "accuracy", tuple(BY_NAME), options, figures, lines, page)
+TABLE = Table(
+    "accuracy.json", "accuracy.md", "accuracy", tuple(row.name for row in ROWS), options, figures, lines, page
+)
 
 if __name__ == "__main__":
     TABLE.command(__doc__)

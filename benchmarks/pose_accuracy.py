@@ -163,7 +163,6 @@ PCK@0.2 in percent by torch; of the exported files, in brackets, where it is ano
 
 TABLE = Table(
     "pose.json", "pose-accuracy.md", "pose", tuple(row.file for row in ROWS), options, figures, lines, page,
-    before=(START.file,),
 )  # fmt: skip
 
 if __name__ == "__main__":

@@ -39,11 +39,11 @@ class Table:
         document: file of the page, in docs.
         runs: folder of the checkpoints, in runs.
         rows: their names, which are their checkpoints' stems.
-        options: (row, data) -> how it is trained.
+        options: (row, data) -> how it is trained; a checkpoint that it starts from or imitates may be that of another
+            row, or of a name that is no row and only trained.
         figures: (checkpoint, row, data) -> what is measured, ready for JSON.
         lines: results -> the table.
         page: results -> the document.
-        before: names that are trained ahead of the rows and not measured.
     """
 
     results: str
@@ -54,7 +54,6 @@ class Table:
     figures: Callable[[Path, str, Path], dict[str, Any]]
     lines: Callable[[Results], Iterable[str]]
     page: Callable[[Results], str]
-    before: Sequence[str] = ()
 
     def checkpoint(self, name: str) -> Path:
         """Where a row's is."""
@@ -64,6 +63,14 @@ class Table:
         """Whether its checkpoint is that of a run that has ended."""
         path = self.checkpoint(name)
         return path.is_file() and not resume_path(path).is_file()
+
+    def lineage(self, name: str, data: Path) -> Iterator[str]:
+        """What has to be trained for a row, in this order; the last is the row."""
+        options = self.options(name, data)
+        for checkpoint in (options.init, options.teacher):
+            if checkpoint is not None:
+                yield from self.lineage(checkpoint.stem, data)
+        yield name
 
     def command(self, description: str | None) -> None:
         """The command line."""
@@ -85,7 +92,7 @@ class Table:
             parser.error(f"no row {unknown[0]!r}; known are {', '.join(self.rows)}")
         missing = [name for name in self.rows if name in names and (args.again or name not in results)]
         if not args.no_train:
-            for name in (*self.before, *missing) if missing else ():
+            for name in (name for row in missing for name in self.lineage(row, args.data)):
                 if not self.is_trained(name):
                     self.checkpoint(name).parent.mkdir(parents=True, exist_ok=True)
                     train(self.options(name, args.data), partial(_tell, name))
