@@ -1,4 +1,7 @@
-"""README's table of speed from the committed results: `python benchmarks/table.py` writes it, `--check` compares."""
+"""Tables of speed from the committed results, written into their documents: `python benchmarks/table.py`.
+
+`--check` compares, and fails where a document does not hold the results.
+"""
 
 import argparse
 import json
@@ -8,6 +11,8 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- speed:begin -->", "<!-- speed:end -->"
+DOCUMENTS = {"README.md": "benchmarks/results", "docs/avx2-speed.md": "benchmarks/results/avx2"}
+"""Where the results of a folder stand."""
 
 
 def table(report: dict[str, Any]) -> str:
@@ -28,21 +33,26 @@ def table(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def reports(folder: Path) -> list[dict[str, Any]]:
+    """Those of whole networks."""
+    found = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    return [report for report in found if "network" in report]
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="fail where README does not hold the results")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="fail where a document does not hold the results")
     check = parser.parse_args().check
-    readme = ROOT / "README.md"
-    text = readme.read_text()
-    before, rest = text.split(BEGIN)
-    after = rest.split(END)[1]
-    reports = [json.loads(path.read_text()) for path in sorted((ROOT / "benchmarks" / "results").glob("*.json"))]
-    reports = [report for report in reports if "network" in report]  # the others are of single layers
-    made = f"{before}{BEGIN}\n" + "\n\n".join(map(table, reports)) + f"\n{END}{after}"
-    if check:
-        return int(made != text)
-    readme.write_text(made)
-    return 0
+    stale = 0
+    for document, folder in DOCUMENTS.items():
+        text = (ROOT / document).read_text()
+        before, rest = text.split(BEGIN)
+        after = rest.split(END)[1]
+        made = f"{before}{BEGIN}\n" + "\n\n".join(map(table, reports(ROOT / folder))) + f"\n{END}{after}"
+        stale |= made != text
+        if not check:
+            (ROOT / document).write_text(made)
+    return int(stale and check)
 
 
 if __name__ == "__main__":
