@@ -21,7 +21,7 @@ from qconv_cases import BINARY, PLAIN
 
 from edgelm.bits import pack_weights, unpack_weights
 from edgelm.export.ops import quant_conv_reference, quantize
-from edgelm.runtimes.native import QuantConv, RunJobs, kernels
+from edgelm.runtimes.native import QuantConv, RunJobs, kernels, low_memory
 
 Floats = NDArray[np.float32]
 ROWS = [(k.kind, k.isa) for k in kernels() if k.able]
@@ -207,7 +207,8 @@ def test_one_pixel_and_one_channel(kind: str, isa: str) -> None:
 @pytest.mark.parametrize("act_bits", [1, 6, 7, 8, 9, 13, 14, 32])
 @pytest.mark.parametrize("weight_bits", [1, 2, 8])
 @pytest.mark.parametrize("taps", [1, 3])
-def test_largest_levels_do_not_overflow(isa: str, act_bits: int, weight_bits: int, taps: int) -> None:
+@pytest.mark.parametrize("low", [False, True], ids=["plain", "low-memory"])
+def test_largest_levels_do_not_overflow(isa: str, act_bits: int, weight_bits: int, taps: int, low: bool) -> None:
     if weight_bits == 8 and act_bits not in range(2, 10):
         act_bits = 8
     C, high = 4096, 127 if weight_bits == 8 else 1
@@ -217,7 +218,9 @@ def test_largest_levels_do_not_overflow(isa: str, act_bits: int, weight_bits: in
     x = np.full((1, C, 1, 2 + taps), 5, np.float32)
     y = Problem(attributes, pack_weights(levels, weight_bits), {}, [x], None)
     level = 5 if act_bits == 32 else max(1, 2 ** (act_bits - 1) - 1)
-    np.testing.assert_array_equal(y.run(isa)[0, :, 0], np.outer([1, -1], np.full(3, level * taps * C * high)))
+    with low_memory(low):
+        found = y.run(isa)[0, :, 0]
+    np.testing.assert_array_equal(found, np.outer([1, -1], np.full(3, level * taps * C * high)))
 
 
 @pytest.mark.parametrize("isa", ISAS)
